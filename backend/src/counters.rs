@@ -1,0 +1,245 @@
+//! What is counted, and how a path's counts are read while it runs.
+//!
+//! A path owns its counts as plain numbers and publishes them once per burst; a reader gets a snapshot in
+//! which they belong together, so that frames in = frames out + drops holds in every reading.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// Why a frame that a guest sent was not delivered. One counter each, per direction.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum DropReason { $($(#[$doc])* $variant,)* }
+
+        impl DropReason {
+            /// All reasons, in the order in which they are printed.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name in records and on screen: `snake_case`, never changed once published.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// The other port has no frontend, or its receiving ring is not running.
+    PeerDown = "peer_down",
+    /// The other guest gave no RX buffer within the time that a frame may wait.
+    NoRxBuffer = "no_rx_buffer",
+    /// The frame is longer than the other guest's RX buffers.
+    RxTooSmall = "rx_too_small",
+    /// The descriptor chain breaks a rule of virtio 1.x §2.7.
+    BadChain = "bad_chain",
+    /// The chain is shorter than a virtio_net_hdr and an Ethernet header.
+    Runt = "runt",
+    /// The frame is longer than the longest IP packet with Ethernet header and VLAN tag.
+    TooLong = "too_long",
+    /// The virtio_net_hdr asks for an offload that was not offered.
+    BadHeader = "bad_header",
+    /// The sending ring is started but disabled: its frames are drained (vhost-user, "Ring states").
+    TxDisabled = "tx_disabled",
+}
+
+const REASONS: usize = DropReason::ALL.len();
+
+/// Counts of one direction of a path: from one guest's TX ring to the other guest's RX ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DirectionCounts {
+    /// Frames taken off the TX ring.
+    pub frames_in: u64,
+    /// Their octets, without virtio_net_hdr and FCS. A chain that could not be read counts 0.
+    pub bytes_in: u64,
+    /// Frames put into the RX ring.
+    pub frames_out: u64,
+    /// Their octets.
+    pub bytes_out: u64,
+    /// Wake-ups by the TX ring's kick.
+    pub tx_kicks: u64,
+    /// Calls to the sender's driver: TX chains returned.
+    pub tx_calls: u64,
+    /// Wake-ups by the RX ring's kick.
+    pub rx_kicks: u64,
+    /// Calls to the receiver's driver: frames delivered.
+    pub rx_calls: u64,
+    /// RX chains of the receiver that could not be used and were returned empty.
+    pub rx_bad_chains: u64,
+    drops: [u64; REASONS],
+}
+
+impl DirectionCounts {
+    /// Frames dropped for `reason`.
+    #[must_use]
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// Frames dropped, for whatever reason.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.drops.iter().sum()
+    }
+
+    /// Counts one drop.
+    #[inline]
+    pub(crate) fn count_drop(&mut self, reason: DropReason) {
+        self.drops[reason as usize] += 1;
+    }
+
+    fn to_words(self) -> [u64; WORDS] {
+        let mut words = [0; WORDS];
+        let fixed = [
+            self.frames_in,
+            self.bytes_in,
+            self.frames_out,
+            self.bytes_out,
+            self.tx_kicks,
+            self.tx_calls,
+            self.rx_kicks,
+            self.rx_calls,
+            self.rx_bad_chains,
+        ];
+        words[..FIXED].copy_from_slice(&fixed);
+        words[FIXED..].copy_from_slice(&self.drops);
+        words
+    }
+
+    fn from_words(words: [u64; WORDS]) -> Self {
+        let mut drops = [0; REASONS];
+        drops.copy_from_slice(&words[FIXED..]);
+        Self {
+            frames_in: words[0],
+            bytes_in: words[1],
+            frames_out: words[2],
+            bytes_out: words[3],
+            tx_kicks: words[4],
+            tx_calls: words[5],
+            rx_kicks: words[6],
+            rx_calls: words[7],
+            rx_bad_chains: words[8],
+            drops,
+        }
+    }
+}
+
+impl std::ops::AddAssign for DirectionCounts {
+    /// Adds what another path counted in the same direction.
+    fn add_assign(&mut self, other: Self) {
+        let (mut sum, other) = (self.to_words(), other.to_words());
+        sum.iter_mut().zip(other).for_each(|(a, b)| *a += b);
+        *self = Self::from_words(sum);
+    }
+}
+
+const FIXED: usize = 9;
+const WORDS: usize = FIXED + REASONS;
+
+/// A direction's counts where other threads can read them: a sequence lock with one writer.
+#[derive(Debug)]
+pub(crate) struct PublishedCounts {
+    /// Odd while the writer is at it.
+    version: AtomicU64,
+    words: [AtomicU64; WORDS],
+}
+
+impl Default for PublishedCounts {
+    fn default() -> Self {
+        Self { version: AtomicU64::new(0), words: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+}
+
+impl PublishedCounts {
+    /// Publishes `counts`. Only the owning path calls this.
+    #[inline]
+    pub(crate) fn publish(&self, counts: &DirectionCounts) {
+        let version = self.version.load(Ordering::Relaxed);
+        self.version.store(version + 1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        for (word, value) in self.words.iter().zip(counts.to_words()) {
+            word.store(value, Ordering::Relaxed);
+        }
+        self.version.store(version + 2, Ordering::Release);
+    }
+
+    /// The counts as last published, all of one burst.
+    pub(crate) fn read(&self) -> DirectionCounts {
+        loop {
+            let before = self.version.load(Ordering::Acquire);
+            let words = std::array::from_fn(|i| self.words[i].load(Ordering::Relaxed));
+            fence(Ordering::Acquire);
+            if before % 2 == 0 && self.version.load(Ordering::Relaxed) == before {
+                return DirectionCounts::from_words(words);
+            }
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// Counts of a port that its sessions make, seldom and from several threads.
+#[derive(Debug, Default)]
+pub struct PortCounts {
+    /// Frontends that connected.
+    pub connects: AtomicU64,
+    /// Frontends that went.
+    pub disconnects: AtomicU64,
+    /// Times that guest memory went away under a running ring.
+    pub memory_faults: AtomicU64,
+    /// Rings that could not be started where the driver said they are, or that broke a rule while running.
+    pub ring_faults: AtomicU64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_its_own_counter_and_name() {
+        let mut names = std::collections::HashSet::new();
+        for &reason in DropReason::ALL {
+            let mut counts = DirectionCounts::default();
+            counts.count_drop(reason);
+            assert_eq!(counts.dropped(), 1);
+            let others = DropReason::ALL.iter().filter(|&&r| r != reason);
+            assert!(others.clone().all(|&r| counts.drops(r) == 0));
+            assert_eq!(counts.drops(reason), 1);
+            assert!(names.insert(reason.name()), "{} twice", reason.name());
+        }
+    }
+
+    #[test]
+    fn words_hold_every_field() {
+        let words = std::array::from_fn(|i| i as u64 + 1);
+        assert_eq!(DirectionCounts::from_words(words).to_words(), words);
+        let mut sum = DirectionCounts::from_words(words);
+        sum += DirectionCounts::from_words(words);
+        assert_eq!(sum.to_words(), words.map(|w| 2 * w));
+    }
+
+    #[test]
+    fn a_reader_never_sees_half_a_burst() {
+        let published = PublishedCounts::default();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut counts = DirectionCounts::default();
+                for i in 0..200_000 {
+                    counts.frames_in += 1;
+                    if i % 3 == 0 {
+                        counts.count_drop(DropReason::PeerDown);
+                    } else {
+                        counts.frames_out += 1;
+                    }
+                    published.publish(&counts);
+                }
+            });
+            let mut last = 0;
+            while last < 200_000 {
+                let counts = published.read();
+                assert_eq!(counts.frames_in, counts.frames_out + counts.dropped());
+                last = counts.frames_in;
+            }
+        });
+    }
+}

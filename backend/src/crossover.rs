@@ -1,0 +1,280 @@
+//! The crossover: two ports, the paths between them, and the loop that ends them.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use event_manager::{EventManager, EventOps, Events, MutEventSubscriber, SubscriberOps};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use vmm_sys_util::epoll::EventSet;
+
+use crate::attach::{Attachment, Endpoint, EndpointError};
+use crate::counters::DirectionCounts;
+use crate::path::{Path, PathShared, Wait};
+use crate::port::{Pair, Port, PortConfig, wake_event};
+use crate::record::CounterRecord;
+
+/// What a crossover is started with.
+#[derive(Clone, Debug)]
+pub struct CrossoverConfig {
+    /// Name in records and logs.
+    pub name: String,
+    /// Ports a and b, each with where its frontends come from.
+    pub ports: [(PortConfig, Endpoint); 2],
+    /// How the paths wait.
+    pub wait: Wait,
+    /// CPUs to pin path threads to, path k to the k-th, round and round; empty: not pinned.
+    pub cpus: Vec<usize>,
+    /// Queue pairs of each port, at least 1; one path each.
+    pub queue_pairs: usize,
+    /// Where the counters go as JSON, at SIGUSR1 and at the end.
+    pub stats: Option<PathBuf>,
+}
+
+/// Why a crossover could not start, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CrossoverError {
+    /// A port's endpoint can't be used.
+    #[error("port {port}")]
+    Endpoint {
+        /// `a` or `b`.
+        port: &'static str,
+        /// Why.
+        source: EndpointError,
+    },
+    /// A thread, an event descriptor or a signal could not be had.
+    #[error("can't start {what}")]
+    Start {
+        /// What could not be started.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// An event loop failed.
+    #[error("event loop")]
+    Loop(#[from] event_manager::Error),
+    /// A path's thread ended by itself: a defect.
+    #[error("a data path ended unexpectedly")]
+    PathEnded,
+}
+
+/// Runs a crossover until SIGTERM, SIGINT, or the hang-up of a connected descriptor. Then prints the
+/// counters to stdout.
+///
+/// # Errors
+///
+/// [`CrossoverError`].
+pub fn run(config: &CrossoverConfig) -> Result<(), CrossoverError> {
+    let start = |what| move |source: io::Error| CrossoverError::Start { what, source };
+    let attachments = attach(config)?;
+    let (end_reader, end_writer) = UnixStream::pair().map_err(start("the main loop"))?;
+    let (usr_reader, usr_writer) = UnixStream::pair().map_err(start("the main loop"))?;
+    let clone = |writer: &UnixStream| writer.try_clone().map_err(start("the main loop"));
+    for (signal, writer) in [(SIGTERM, &end_writer), (SIGINT, &end_writer), (SIGUSR1, &usr_writer)] {
+        signal_hook::low_level::pipe::register(signal, clone(writer)?).map_err(start("signal handling"))?;
+    }
+
+    let mut wakes = Vec::new();
+    for _ in 0..config.queue_pairs {
+        wakes.push(wake_event().map_err(start("a data path"))?);
+    }
+    let ports = [0, 1].map(|i| {
+        let pairs = wakes.iter().map(|wake| Arc::new(Pair::new(Arc::clone(wake)))).collect();
+        Arc::new(Port::new(&config.ports[i].0, pairs))
+    });
+    let mut crossover = Crossover { config, ports, paths: Vec::new() };
+    for (index, wake) in wakes.into_iter().enumerate() {
+        crossover.start_path(index, Arc::new(PathShared::new(wake)), clone(&end_writer)?)?;
+    }
+    for (attachment, port) in attachments.iter().zip(&crossover.ports) {
+        tracing::info!(port = %port.name, "{}", config.ports[port.name as usize].1);
+        serve_port(Arc::clone(attachment), Arc::clone(port), clone(&end_writer)?).map_err(start("a port"))?;
+    }
+    let ended = crossover.wait(end_reader, usr_reader);
+    let stopped = crossover.stop();
+    println!("{}", crossover.counters());
+    crossover.write_stats();
+    ended.and(stopped)
+}
+
+fn attach(config: &CrossoverConfig) -> Result<[Arc<Attachment>; 2], CrossoverError> {
+    let attach = |(port, endpoint): &(PortConfig, Endpoint)| {
+        Attachment::new(endpoint)
+            .map(Arc::new)
+            .map_err(|source| CrossoverError::Endpoint { port: port.name.as_str(), source })
+    };
+    Ok([attach(&config.ports[0])?, attach(&config.ports[1])?])
+}
+
+/// Serves a port's frontends on a thread of its own; tells `end` when there can't be another.
+///
+/// The thread is not waited for at the end: it may be inside a frontend's message.
+fn serve_port(attachment: Arc<Attachment>, port: Arc<Port>, end: UnixStream) -> io::Result<()> {
+    let name = format!("port-{}", port.name);
+    let serve = move || {
+        attachment.serve(&port);
+        tell(&end);
+    };
+    thread::Builder::new().name(name).spawn(serve).map(|_| ())
+}
+
+fn tell(mut writer: &UnixStream) {
+    // Fails only when the main loop is gone, which is what it would bring about.
+    let _ = writer.write_all(&[0]);
+}
+
+/// A path's thread, and what it shares.
+struct RunningPath {
+    shared: Arc<PathShared>,
+    thread: JoinHandle<Result<(), event_manager::Error>>,
+}
+
+struct Crossover<'c> {
+    config: &'c CrossoverConfig,
+    ports: [Arc<Port>; 2],
+    paths: Vec<RunningPath>,
+}
+
+impl Crossover<'_> {
+    fn start_path(
+        &mut self,
+        index: usize,
+        shared: Arc<PathShared>,
+        end: UnixStream,
+    ) -> Result<(), CrossoverError> {
+        let path = Path::new(&self.ports, index, Arc::clone(&shared), self.config.wait)?;
+        let cpu = (!self.config.cpus.is_empty()).then(|| self.config.cpus[index % self.config.cpus.len()]);
+        let run = move || {
+            if let Some(cpu) = cpu {
+                pin(cpu);
+            }
+            // Told also when the thread unwinds.
+            let _told = TellOnDrop(end);
+            path.run()
+        };
+        let thread = thread::Builder::new()
+            .name(format!("path-{index}"))
+            .spawn(run)
+            .map_err(|source| CrossoverError::Start { what: "a data path", source })?;
+        self.paths.push(RunningPath { shared, thread });
+        Ok(())
+    }
+
+    /// The main loop: until something says that it is over.
+    fn wait(&self, end: UnixStream, usr: UnixStream) -> Result<(), CrossoverError> {
+        let mut manager = EventManager::new()?;
+        let id = manager.add_subscriber(MainEvents { end, usr, ended: false, asked: false });
+        loop {
+            manager.run()?;
+            let events: &mut MainEvents = manager.subscriber_mut(id)?;
+            if std::mem::take(&mut events.asked) {
+                println!("{}", self.counters());
+                self.write_stats();
+            }
+            if events.ended {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Stops all paths. A path that had stopped before it was told to is an error.
+    fn stop(&mut self) -> Result<(), CrossoverError> {
+        let mut result = Ok(());
+        for path in &self.paths {
+            if path.thread.is_finished() {
+                result = Err(CrossoverError::PathEnded);
+            }
+            path.shared.stop();
+        }
+        for path in &mut self.paths {
+            let finished = thread::spawn(|| Ok(()));
+            match std::mem::replace(&mut path.thread, finished).join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => result = Err(error.into()),
+                Err(_) => result = Err(CrossoverError::PathEnded),
+            }
+        }
+        result
+    }
+
+    fn counters(&self) -> CounterRecord {
+        let mut directions = [DirectionCounts::default(); 2];
+        for path in &self.paths {
+            for (sum, published) in directions.iter_mut().zip(&path.shared.counts) {
+                *sum += published.read();
+            }
+        }
+        CounterRecord::new(&self.config.name, [&self.ports[0], &self.ports[1]], directions)
+    }
+
+    /// Writes the counters to the file of `--stats`, whole or not at all.
+    fn write_stats(&self) {
+        if let Some(path) = &self.config.stats
+            && let Err(error) = replace_file(path, &(self.counters().to_json() + "\n"))
+        {
+            tracing::error!(%error, path = %path.display(), "counters not written");
+        }
+    }
+}
+
+fn replace_file(path: &FilePath, text: &str) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(FilePath::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    let readable = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    file.as_file().set_permissions(readable)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+fn pin(cpu: usize) {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    if let Err(error) = sched_setaffinity(None, &set) {
+        tracing::error!(cpu, error = %io::Error::from(error), "path not pinned");
+    }
+}
+
+struct TellOnDrop(UnixStream);
+
+impl Drop for TellOnDrop {
+    fn drop(&mut self) {
+        tell(&self.0);
+    }
+}
+
+/// What the main loop waits for.
+struct MainEvents {
+    end: UnixStream,
+    usr: UnixStream,
+    ended: bool,
+    asked: bool,
+}
+
+impl MutEventSubscriber for MainEvents {
+    fn process(&mut self, events: Events, _ops: &mut EventOps<'_>) {
+        let (mut stream, flag) = if events.fd() == self.end.as_raw_fd() {
+            (&self.end, &mut self.ended)
+        } else {
+            (&self.usr, &mut self.asked)
+        };
+        // Several signals may have come: one answer serves all.
+        let _ = stream.read(&mut [0; 64]);
+        *flag = true;
+    }
+
+    fn init(&mut self, ops: &mut EventOps<'_>) {
+        for stream in [&self.end, &self.usr] {
+            if let Err(error) = ops.add(Events::new(stream, EventSet::IN)) {
+                tracing::error!(%error, "the main loop can't hear signals");
+            }
+        }
+    }
+}

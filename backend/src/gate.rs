@@ -1,0 +1,286 @@
+//! The gate: what stands between a frontend and vhost-user-backend's request handler.
+//!
+//! It passes whole messages on, with their descriptors, and mends what the handler can't do
+//! (docs/adr/0003):
+//!
+//! - QEMU sends SET_VRING_ENABLE before SET_FEATURES; the handler refuses that. Such messages are held,
+//!   acknowledged here, and passed on after SET_FEATURES.
+//! - NET_SET_MTU, SEND_RARP, SET_STATUS and GET_STATUS have no arm in the handler: answered here, their
+//!   feature bits added to GET_PROTOCOL_FEATURES and taken out of SET_PROTOCOL_FEATURES.
+//! - GET_QUEUE_NUM means queue pairs to QEMU and DPDK, virtqueues to cloud-hypervisor, which is the one
+//!   whose first message is SET_OWNER.
+//! - Messages that belong to no feature offered, and bad headers, end the session here.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use espwire_virtnet::{Features, MAX_MTU, MIN_MTU};
+use rustix::event::{PollFd, PollFlags, poll};
+use vhost::vhost_user::message::VhostUserProtocolFeatures as ProtocolFeatures;
+
+use crate::message::{Message, MessageError, Request};
+use crate::port::Port;
+
+/// The protocol features that the gate serves.
+fn own_features() -> ProtocolFeatures {
+    ProtocolFeatures::MTU | ProtocolFeatures::RARP | ProtocolFeatures::STATUS
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionEnd {
+    /// The frontend closed its end.
+    #[error("frontend hung up")]
+    HungUp,
+    /// The frontend sent something that is no message of the protocol.
+    #[error("bad message: {0}")]
+    Message(#[source] MessageError),
+    /// The frontend sent a request that belongs to no feature it was offered, or a malformed one.
+    #[error("{0} refused: {1}")]
+    Refused(Request, &'static str),
+    /// The request handler ended, after an error in this request.
+    #[error("request handler stopped at {0}")]
+    Handler(Request),
+    /// A socket failed.
+    #[error("socket: {0}")]
+    Socket(#[from] io::Error),
+}
+
+/// One session's gate.
+pub(crate) struct Gate<'s> {
+    port: &'s Port,
+    /// The frontend's end.
+    frontend: &'s UnixStream,
+    /// The request handler's end.
+    handler: &'s UnixStream,
+    /// Where further frontends knock meanwhile: they are sent away.
+    others: Option<&'s UnixListener>,
+    first_request: Option<Request>,
+    acked_protocol: ProtocolFeatures,
+    /// SET_FEATURES has passed.
+    features_set: bool,
+    /// SET_VRING_ENABLE held until then: the last one of each ring.
+    held: BTreeMap<u32, Message>,
+    status: u64,
+}
+
+impl<'s> Gate<'s> {
+    pub(crate) fn new(
+        port: &'s Port,
+        frontend: &'s UnixStream,
+        handler: &'s UnixStream,
+        others: Option<&'s UnixListener>,
+    ) -> Self {
+        Self {
+            port,
+            frontend,
+            handler,
+            others,
+            first_request: None,
+            acked_protocol: ProtocolFeatures::empty(),
+            features_set: false,
+            held: BTreeMap::new(),
+            status: 0,
+        }
+    }
+
+    /// Serves the session to its end.
+    pub(crate) fn run(&mut self) -> SessionEnd {
+        let mut last = Request::GET_FEATURES;
+        loop {
+            match self.wait(last) {
+                Ok(()) => {}
+                Err(end) => return end,
+            }
+            let message = match Message::receive(self.frontend) {
+                Ok(message) => message,
+                Err(MessageError::HungUp) => return SessionEnd::HungUp,
+                Err(MessageError::Socket(error)) => return error.into(),
+                Err(error) => return SessionEnd::Message(error),
+            };
+            last = message.request;
+            tracing::debug!(port = %self.port.name, request = %last, octets = message.payload.len(),
+                descriptors = message.fds.len(), "message");
+            if let Err(end) = self.serve(message) {
+                return end;
+            }
+        }
+    }
+
+    /// Waits for the frontend's next message; sends other frontends away; notices the handler's end.
+    fn wait(&self, last: Request) -> Result<(), SessionEnd> {
+        loop {
+            let mut fds =
+                vec![PollFd::new(self.frontend, PollFlags::IN), PollFd::new(self.handler, PollFlags::IN)];
+            fds.extend(self.others.map(|listener| PollFd::new(listener, PollFlags::IN)));
+            match poll(&mut fds, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+            let ready: Vec<_> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+            if ready[1] {
+                // All replies were taken when they were due: this is the end of the handler's socket.
+                return Err(SessionEnd::Handler(last));
+            }
+            if ready.get(2) == Some(&true)
+                && let Some(listener) = self.others
+                && listener.accept().is_ok()
+            {
+                tracing::warn!(port = %self.port.name, "a second frontend was sent away");
+            }
+            if ready[0] {
+                return Ok(());
+            }
+        }
+    }
+
+    fn serve(&mut self, message: Message) -> Result<(), SessionEnd> {
+        let first = *self.first_request.get_or_insert(message.request);
+        check_descriptors(&message)?;
+        match message.request {
+            Request::SET_VRING_ENABLE if !self.features_set => self.hold(message),
+            Request::SET_FEATURES => {
+                let features = Features(malformed_if_none(&message, message.as_u64())?);
+                self.pass(message)?;
+                self.features_set = true;
+                self.release(features)
+            }
+            Request::RESET_OWNER | Request::RESET_DEVICE => {
+                self.features_set = false;
+                self.pass(message)
+            }
+            Request::GET_PROTOCOL_FEATURES => {
+                let reply = self.exchange(&message)?;
+                let bits = malformed_if_none(&reply, reply.as_u64())? | own_features().bits();
+                self.answer(&message, &bits.to_ne_bytes())
+            }
+            Request::SET_PROTOCOL_FEATURES => {
+                let bits = malformed_if_none(&message, message.as_u64())?;
+                self.acked_protocol = ProtocolFeatures::from_bits_truncate(bits);
+                let rest = bits & !own_features().bits();
+                self.pass(message.with_payload(&rest.to_ne_bytes()))
+            }
+            Request::GET_QUEUE_NUM => {
+                let pairs = self.port.pairs.len();
+                let count = if first == Request::SET_OWNER { 2 * pairs } else { pairs };
+                self.answer(&message, &(count as u64).to_ne_bytes())
+            }
+            Request::NET_SET_MTU => {
+                let mtu = malformed_if_none(&message, message.as_u64())?;
+                let largest = self.port.config_space.mtu.unwrap_or(MAX_MTU);
+                let fits = (u64::from(MIN_MTU)..=u64::from(largest)).contains(&mtu);
+                self.acknowledge(&message, fits)
+            }
+            // A cable has no address table that such a frame would refresh.
+            Request::SEND_RARP => self.acknowledge(&message, true),
+            Request::SET_STATUS => {
+                self.status = malformed_if_none(&message, message.as_u64())?;
+                self.acknowledge(&message, true)
+            }
+            Request::GET_STATUS => self.answer(&message, &self.status.to_ne_bytes()),
+            Request::GET_FEATURES
+            | Request::SET_OWNER
+            | Request::SET_MEM_TABLE
+            | Request::SET_VRING_NUM
+            | Request::SET_VRING_ADDR
+            | Request::SET_VRING_BASE
+            | Request::GET_VRING_BASE
+            | Request::SET_VRING_KICK
+            | Request::SET_VRING_CALL
+            | Request::SET_VRING_ERR
+            | Request::SET_VRING_ENABLE
+            | Request::GET_CONFIG
+            | Request::SET_CONFIG
+            | Request::GET_MAX_MEM_SLOTS
+            | Request::ADD_MEM_REG
+            | Request::REM_MEM_REG => self.pass(message),
+            other => Err(SessionEnd::Refused(other, "it belongs to no feature offered")),
+        }
+    }
+
+    /// Keeps SET_VRING_ENABLE for later, in place of an earlier one of the same ring.
+    fn hold(&mut self, message: Message) -> Result<(), SessionEnd> {
+        let (ring, _) = malformed_if_none(&message, message.as_vring_state())?;
+        if ring as usize >= self.port.rings() {
+            return Err(SessionEnd::Refused(message.request, "no such ring"));
+        }
+        self.acknowledge(&message, true)?;
+        self.held.insert(ring, message.without_need_reply());
+        Ok(())
+    }
+
+    /// Passes on what was held. Without PROTOCOL_FEATURES all rings are enabled already.
+    fn release(&mut self, features: Features) -> Result<(), SessionEnd> {
+        for (_, message) in std::mem::take(&mut self.held) {
+            if features.has(Features::PROTOCOL_FEATURES) {
+                self.pass(message)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes a message on, and its reply back if there will be one.
+    fn pass(&self, message: Message) -> Result<(), SessionEnd> {
+        let acknowledged = message.needs_reply() && self.acked_protocol.contains(ProtocolFeatures::REPLY_ACK);
+        if acknowledged || has_reply(message.request) {
+            let reply = self.exchange(&message)?;
+            return Ok(reply.send(self.frontend)?);
+        }
+        message.send(self.handler).map_err(|_| SessionEnd::Handler(message.request))
+    }
+
+    /// Sends a message to the handler and takes its reply.
+    fn exchange(&self, message: &Message) -> Result<Message, SessionEnd> {
+        let request = message.request;
+        message.send(self.handler).map_err(|_| SessionEnd::Handler(request))?;
+        Message::receive_any(self.handler).map_err(|_| SessionEnd::Handler(request))
+    }
+
+    /// Answers a message in the handler's place.
+    fn answer(&self, message: &Message, payload: &[u8]) -> Result<(), SessionEnd> {
+        Ok(message.reply(payload).send(self.frontend)?)
+    }
+
+    /// Acknowledges a message in the handler's place, if that was asked for: 0 is success.
+    fn acknowledge(&self, message: &Message, success: bool) -> Result<(), SessionEnd> {
+        if message.needs_reply() && self.acked_protocol.contains(ProtocolFeatures::REPLY_ACK) {
+            return self.answer(message, &u64::from(!success).to_ne_bytes());
+        }
+        if success { Ok(()) } else { Err(SessionEnd::Refused(message.request, "value out of range")) }
+    }
+}
+
+/// The payload, or the end of the session.
+fn malformed_if_none<V>(message: &Message, value: Option<V>) -> Result<V, SessionEnd> {
+    value.ok_or(SessionEnd::Refused(message.request, "malformed payload"))
+}
+
+/// Refuses descriptors on messages that take none, and more than one where one is due.
+fn check_descriptors(message: &Message) -> Result<(), SessionEnd> {
+    let most = match message.request {
+        Request::SET_MEM_TABLE => usize::MAX,
+        Request::SET_VRING_KICK
+        | Request::SET_VRING_CALL
+        | Request::SET_VRING_ERR
+        | Request::ADD_MEM_REG
+        | Request::REM_MEM_REG => 1,
+        _ => 0,
+    };
+    if message.fds.len() > most {
+        return Err(SessionEnd::Refused(message.request, "too many descriptors"));
+    }
+    Ok(())
+}
+
+/// Requests whose reply has a payload of its own, whether or not an acknowledgement is asked for.
+fn has_reply(request: Request) -> bool {
+    matches!(
+        request,
+        Request::GET_FEATURES
+            | Request::GET_PROTOCOL_FEATURES
+            | Request::GET_VRING_BASE
+            | Request::GET_CONFIG
+            | Request::GET_MAX_MEM_SLOTS
+    )
+}

@@ -1,0 +1,89 @@
+//! The espwire backend: glue between the vhost-user protocol, the rings and the NICs' ESP processing.
+//!
+//! ```text
+//!   VM A ── socket ─► gate ─► request handler ─► Port a ─┐ state, by generations
+//!                                                        ▼
+//!          A's rings ◄────────────────────────────────► Path ◄────► B's rings
+//!                                                        ▲
+//!   VM B ── socket ─► gate ─► request handler ─► Port b ─┘
+//! ```
+//!
+//! docs/architecture.md holds the packet's walk and the threads. The library is there for the binary and
+//! for tests; its interface is the command line.
+//!
+//! ```no_run
+//! use clap::Parser;
+//! let words = ["espwire", "run", "--socket-path", "a.sock", "--peer-socket-path", "b.sock"];
+//! let cli = espwire::Cli::parse_from(words);
+//! std::process::exit(espwire::main(cli));
+//! ```
+//!
+//! # What it does not do
+//!
+//! No ESP yet: both NICs are in mode `off`, a plain cable. One queue pair per port.
+
+#![forbid(unsafe_code)]
+
+mod attach;
+mod cli;
+mod counters;
+mod crossover;
+mod device;
+mod direction;
+mod gate;
+mod handover;
+mod message;
+mod path;
+mod port;
+mod record;
+mod ring;
+mod session;
+mod sync;
+mod wakeup;
+
+use std::error::Error;
+
+pub use attach::{Endpoint, EndpointError};
+pub use cli::{Cli, Client, Command, CpuList, Mode, RunArgs};
+pub use counters::{DirectionCounts, DropReason, PortCounts};
+pub use crossover::{CrossoverConfig, CrossoverError, run};
+pub use path::Wait;
+pub use port::{PortConfig, PortName};
+pub use record::CounterRecord;
+
+/// What a frontend's management software asks of a backend program (QEMU, "Backend program conventions").
+const CAPABILITIES: &str = r#"{"type":"net"}"#;
+
+/// The program: does what `cli` says and returns the exit code: 0 done, 1 failed, 2 wrong usage.
+#[must_use]
+pub fn main(cli: Cli) -> i32 {
+    if cli.print_capabilities {
+        println!("{CAPABILITIES}");
+        return 0;
+    }
+    let result = match cli.command {
+        Some(Command::Run(args)) => match args.crossover() {
+            Ok(config) => run(&config),
+            Err(reason) => return usage(&reason),
+        },
+        None => return usage("nothing to do: see --help"),
+    };
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            let mut text = format!("espwire: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                text += &format!(": {error}");
+                cause = error.source();
+            }
+            eprintln!("{text}");
+            1
+        }
+    }
+}
+
+fn usage(reason: &str) -> i32 {
+    eprintln!("espwire: {reason}");
+    2
+}
