@@ -99,8 +99,7 @@ pub fn run(config: &CrossoverConfig) -> Result<(), CrossoverError> {
     }
     let ended = crossover.wait(end_reader, usr_reader);
     let stopped = crossover.stop();
-    println!("{}", crossover.counters());
-    crossover.write_stats();
+    crossover.report();
     ended.and(stopped)
 }
 
@@ -175,8 +174,7 @@ impl Crossover<'_> {
             manager.run()?;
             let events: &mut MainEvents = manager.subscriber_mut(id)?;
             if std::mem::take(&mut events.asked) {
-                println!("{}", self.counters());
-                self.write_stats();
+                self.report();
             }
             if events.ended {
                 return Ok(());
@@ -214,13 +212,16 @@ impl Crossover<'_> {
         CounterRecord::new(&self.config.name, [&self.ports[0], &self.ports[1]], directions)
     }
 
-    /// Writes the counters to the file of `--stats`, whole or not at all.
-    fn write_stats(&self) {
+    /// Gives the counters: to the file of `--stats`, whole or not at all, then to stdout.
+    fn report(&self) {
+        let counters = self.counters();
         if let Some(path) = &self.config.stats
-            && let Err(error) = replace_file(path, &(self.counters().to_json() + "\n"))
+            && let Err(error) = replace_file(path, &(counters.to_json() + "\n"))
         {
             tracing::error!(%error, path = %path.display(), "counters not written");
         }
+        // A closed stdout is no reason to end the cable.
+        let _ = writeln!(io::stdout(), "{counters}");
     }
 }
 

@@ -12,8 +12,9 @@ use espwire_vring::{
 use crate::counters::{DirectionCounts, DropReason};
 
 /// How long a frame may wait for an RX buffer of its receiver. A guest's driver refills its ring within
-/// microseconds, an emulated one within milliseconds; a guest that is stopped never does.
-const RX_WAIT: Duration = Duration::from_millis(5);
+/// microseconds when it runs; on a busy host its virtual CPU may have to wait for tens of milliseconds first.
+/// A guest that is stopped costs its peer this once: see [`Patience`].
+const RX_WAIT: Duration = Duration::from_millis(100);
 
 /// A running ring, as a path holds it.
 #[derive(Debug)]

@@ -92,19 +92,3 @@ impl<T: Clone> Handover<T> {
 fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_for_the_path_and_gives_up_in_time() {
-        let handover = Handover::new(1);
-        let generation = handover.update(|value| *value += 1);
-        assert!(!handover.wait(generation, Duration::from_millis(1)));
-        let (taken, value) = handover.take();
-        assert_eq!((taken, *value), (generation, 2));
-        handover.acknowledge(taken);
-        assert!(handover.wait(generation, Duration::ZERO));
-    }
-}

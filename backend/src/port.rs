@@ -191,3 +191,19 @@ impl Port {
 pub(crate) fn wake_event() -> std::io::Result<Arc<EventFd>> {
     EventFd::new(EFD_NONBLOCK).map(Arc::new)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_waits_for_the_path_and_gives_up_in_time() {
+        let handover = Handover::new(1);
+        let generation = handover.update(|value| *value += 1);
+        assert!(!handover.wait(generation, Duration::from_millis(1)));
+        let (taken, value) = handover.take();
+        assert_eq!((taken, *value), (generation, 2));
+        handover.acknowledge(taken);
+        assert!(handover.wait(generation, Duration::ZERO));
+    }
+}

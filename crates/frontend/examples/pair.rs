@@ -11,9 +11,14 @@ use espwire_virtnet::Features;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Changes a NIC to be made.
+type Shape = fn(NicBuilder) -> NicBuilder;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<_> = std::env::args().skip(1).collect();
-    let [a, b, orders @ ..] = args.as_slice() else { return Err("pair A.sock B.sock [order] [order]".into()) };
+    let [a, b, orders @ ..] = args.as_slice() else {
+        return Err("pair A.sock B.sock [order] [order]".into());
+    };
     let order = |i: usize| match orders.get(i).map(String::as_str) {
         None | Some("qemu") => Ok(Order::Qemu),
         Some("ch") => Ok(Order::CloudHypervisor),
@@ -21,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(other) => Err(format!("no order {other}")),
     };
     let orders = [order(0)?, order(1)?];
-    let shapes: [(&str, fn(NicBuilder) -> NicBuilder); 6] = [
+    let shapes: [(&str, Shape); 6] = [
         ("plain", |b| b),
         ("own header, 3 pieces", |b| {
             let placement = Placement { own_header: true, pieces: 3 };
@@ -33,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("no EVENT_IDX, ring of 64", |b| b.without(Features::EVENT_IDX).ring_size(64)),
     ];
     for (name, shape) in shapes {
-        let nic = |i: usize| shape(Nic::builder().order(orders[i]).retry(true));
+        let nic = |i: usize| shape(Nic::builder().order(orders[i]).retry(true).lenient(true));
         let (mut a, mut b) = (nic(0).connect(a)?, nic(1).connect(b)?);
         meet(&mut a, &mut b)?;
         let rate = exchange(&mut a, &mut b)?;

@@ -731,7 +731,7 @@ mod tests {
         let guest = tx(10);
         let mut device = guest.device();
         guest.offer(&[0, 1, 2, 3]);
-        drop(device.pop_burst(64).unwrap());
+        assert_eq!(device.pop_burst(64).unwrap().len(), 4);
         assert_eq!(device.next(), 0);
         let burst = device.pop_burst(64).unwrap();
         assert_eq!(burst.len(), 4);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{Ordering, fence};
 
 use crate::layout::{
-    DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, DESC_LEN, RING_F_NO_NOTIFICATION, RingLayout, crosses_event,
+    DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, RING_F_NO_NOTIFICATION, RingLayout, crosses_event,
 };
 
 /// A buffer as the driver describes it; nothing about it is checked on this side.
@@ -35,14 +35,21 @@ pub struct DriverRing {
     layout: RingLayout,
     /// Free descriptors, taken from the end.
     free: Vec<u16>,
-    /// For each head in flight its descriptors (of the ring, not of an indirect table).
-    in_flight: Vec<Option<Vec<u16>>>,
+    /// For each head in flight how many descriptors it has (of the ring, not of an indirect table); 0 for
+    /// all others.
+    in_flight: Box<[u16]>,
+    /// For each descriptor in flight the one after it in its chain.
+    link: Box<[u16]>,
+    /// An indirect table being made.
+    octets: Vec<u8>,
     /// Available index of the next chain.
     next: u16,
     /// The available index that the device sees.
     published: u16,
     /// Used index of the next entry to take.
     used: u16,
+    /// The device's used index as last read: the shared one is read only when all up to this is taken.
+    seen: u16,
 }
 
 impl DriverRing {
@@ -57,8 +64,9 @@ impl DriverRing {
         layout.avail_idx().store(0, Ordering::Release);
         let size = layout.config().size;
         let free = (0..size).rev().collect();
-        let in_flight = vec![None; usize::from(size)];
-        Self { layout, free, in_flight, next: 0, published: 0, used: 0 }
+        let zeros: Box<[u16]> = vec![0; usize::from(size)].into();
+        let (in_flight, link) = (zeros.clone(), zeros);
+        Self { layout, free, in_flight, link, octets: Vec::new(), next: 0, published: 0, used: 0, seen: 0 }
     }
 
     /// Where the ring lies.
@@ -83,19 +91,25 @@ impl DriverRing {
     /// [`publish`](Self::publish). `None` if there are not enough free descriptors, or no buffer.
     pub fn push(&mut self, buffers: &[Buffer]) -> Option<u16> {
         let rest = self.free.len().checked_sub(buffers.len())?;
-        let chain: Vec<u16> = self.free.drain(rest..).rev().collect();
-        for (i, buffer) in buffers.iter().enumerate() {
-            let next = chain.get(i + 1).copied();
-            self.layout.set_descriptor(chain[i], buffer.addr, descriptor_word(buffer, next));
+        let mut next = None;
+        // From the chain's end, so that each descriptor knows the one after it.
+        for (&descriptor, buffer) in self.free[rest..].iter().zip(buffers.iter().rev()) {
+            self.layout.set_descriptor(descriptor, buffer.addr, descriptor_word(buffer, next));
+            self.link[usize::from(descriptor)] = next.unwrap_or(0);
+            next = Some(descriptor);
         }
-        self.make_available(chain)
+        let head = next?;
+        self.free.truncate(rest);
+        self.make_available(head, buffers.len() as u16);
+        Some(head)
     }
 
     /// Puts `buffers` into an indirect table at guest-physical address `table`, which must hold 16 octets for
     /// each, and a descriptor that refers to it into the ring. `None` if no descriptor is free, there is no
     /// buffer, or the table is not in the mapped memory.
     pub fn push_indirect(&mut self, table: u64, buffers: &[Buffer]) -> Option<u16> {
-        let mut octets = Vec::with_capacity(DESC_LEN * buffers.len());
+        let octets = &mut self.octets;
+        octets.clear();
         for (i, buffer) in buffers.iter().enumerate() {
             let next = (i + 1 < buffers.len()).then_some((i + 1) as u16);
             octets.extend_from_slice(&buffer.addr.to_le_bytes());
@@ -104,19 +118,19 @@ impl DriverRing {
         if octets.is_empty() {
             return None;
         }
-        self.layout.table().write(table, &octets).ok()?;
+        self.layout.table().write(table, octets).ok()?;
         let head = self.free.pop()?;
         let rest = octets.len() as u64 | u64::from(DESC_F_INDIRECT) << 32;
         self.layout.set_descriptor(head, table, rest);
-        self.make_available(vec![head])
+        self.make_available(head, 1);
+        Some(head)
     }
 
-    fn make_available(&mut self, chain: Vec<u16>) -> Option<u16> {
-        let head = *chain.first()?;
-        self.in_flight[usize::from(head)] = Some(chain);
+    /// Puts the chain at `head`, of `count` descriptors, into the available ring.
+    fn make_available(&mut self, head: u16, count: u16) {
+        self.in_flight[usize::from(head)] = count;
         self.layout.avail_entry(self.next).store(head.to_le(), Ordering::Relaxed);
         self.next = self.next.wrapping_add(1);
-        Some(head)
     }
 
     /// Makes all pushed chains visible to the device, and tells whether it wants a kick for them.
@@ -142,17 +156,29 @@ impl DriverRing {
     ///
     /// [`UsedFault`] if the device broke the rules; the driver then can't go on with this ring.
     pub fn pop_used(&mut self) -> Result<Option<(u16, u32)>, UsedFault> {
-        let idx = u16::from_le(self.layout.used_idx().load(Ordering::Acquire));
-        if idx == self.used {
-            return Ok(None);
-        }
-        if idx.wrapping_sub(self.used) > self.published.wrapping_sub(self.used) {
-            return Err(UsedFault::Index(idx));
+        if self.seen == self.used {
+            let idx = u16::from_le(self.layout.used_idx().load(Ordering::Acquire));
+            if idx == self.used {
+                return Ok(None);
+            }
+            if idx.wrapping_sub(self.used) > self.published.wrapping_sub(self.used) {
+                return Err(UsedFault::Index(idx));
+            }
+            self.seen = idx;
         }
         let [id, len] = self.layout.used_entry(self.used).map(|f| u32::from_le(f.load(Ordering::Relaxed)));
         let slot = self.in_flight.get_mut(id as usize).ok_or(UsedFault::NotInFlight(id))?;
-        let chain = slot.take().ok_or(UsedFault::NotInFlight(id))?;
-        self.free.extend(chain.into_iter().rev());
+        let count = std::mem::take(slot);
+        if count == 0 {
+            return Err(UsedFault::NotInFlight(id));
+        }
+        let first = self.free.len();
+        let mut descriptor = id as u16;
+        for _ in 0..count {
+            self.free.push(descriptor);
+            descriptor = self.link[usize::from(descriptor)];
+        }
+        self.free[first..].reverse();
         self.used = self.used.wrapping_add(1);
         Ok(Some((id as u16, len)))
     }

