@@ -104,13 +104,25 @@ impl Direction {
     ///    call it at most once.
     ///
     /// Without a receiver every frame is drained and counted. Frames in = frames out + drops afterwards.
-    pub(crate) fn run_burst(&mut self, from: &mut RingView, mut to: Option<&mut RingView>) -> Turn {
+    ///
+    /// `is_stale` tells whether control has something newer than what these views were made from. It is asked
+    /// between taking frames and dropping them for the rings' state: a frame that was sent after control had
+    /// enabled a ring must find it enabled.
+    pub(crate) fn run_burst(
+        &mut self,
+        from: &mut RingView,
+        mut to: Option<&mut RingView>,
+        is_stale: impl Fn() -> bool,
+    ) -> Turn {
         let header_len = from.features.header_len();
         let burst = match from.ring.pop_burst(MAX_BURST) {
             Ok(burst) if burst.is_empty() => return Turn::Idle,
             Ok(burst) => burst,
             Err(fault) => return Turn::Broken(fault),
         };
+        if (to.is_none() || !from.enabled) && is_stale() {
+            return Turn::Moved;
+        }
         let mut done = 0;
         let mut waiting = None;
         while done < burst.len() {

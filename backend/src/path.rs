@@ -132,7 +132,7 @@ impl Path {
     /// One look at everything: control, lost memory, a burst in each direction.
     fn turn(&mut self) -> [Turn; 2] {
         for end in 0..2 {
-            if self.ends[end].pair.handover.generation() != self.ends[end].generation {
+            if self.ends[end].is_stale() {
                 self.take_over(end);
             }
         }
@@ -149,9 +149,10 @@ impl Path {
     fn run_direction(&mut self, from: usize) -> Turn {
         let [a, b] = &mut self.ends;
         let (sender, receiver) = if from == 0 { (a, b) } else { (b, a) };
-        let Some(tx) = &mut sender.rings[TX] else { return Turn::Idle };
-        let rx = receiver.rings[RX].as_mut().filter(|rx| rx.enabled);
-        let turn = self.directions[from].run_burst(tx, rx);
+        let ([_, Some(tx)], [rx, _]) = (&mut sender.rings, &mut receiver.rings) else { return Turn::Idle };
+        let (sent_by, sent_to) = ((&sender.pair, sender.generation), (&receiver.pair, receiver.generation));
+        let is_stale = || [sent_by, sent_to].iter().any(|(pair, seen)| pair.handover.generation() != *seen);
+        let turn = self.directions[from].run_burst(tx, rx.as_mut().filter(|rx| rx.enabled), is_stale);
         if let Turn::Broken(fault) = turn {
             self.break_ring(from, TX, &fault);
             return Turn::Idle;
@@ -285,6 +286,11 @@ impl Path {
 }
 
 impl End {
+    /// Whether control has something newer.
+    fn is_stale(&self) -> bool {
+        self.pair.handover.generation() != self.generation
+    }
+
     /// The view of a ring under `state`: the old one where it only got other notifications, `None` where it
     /// does not run.
     fn view(&self, state: &PairState, ring: usize, old: Option<RingView>) -> Option<RingView> {

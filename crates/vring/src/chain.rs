@@ -307,6 +307,24 @@ mod tests {
         guest.linked(guest.config.descriptors, 1025, FIRST, 1, 0);
         assert_eq!(guest.readable(0), Err(ChainFault::TooMany));
         assert_eq!(guest.readable(1), Ok((1024, vec![1; 1024])));
+        guest.linked(guest.config.descriptors, 1024, FIRST, 0, 0);
+        assert_eq!(guest.readable(0), Ok((0, vec![])));
+        guest.linked(guest.config.descriptors, 1025, FIRST, 0, 0);
+        assert_eq!(guest.readable(0), Err(ChainFault::TooMany), "of empty ones, too");
+    }
+
+    // G1
+    #[test]
+    fn a_loop_costs_no_more_than_the_table_has_descriptors() {
+        let guest = Guest::new(8);
+        guest.descriptor(0, (FIRST, 1, NEXT, 0));
+        guest.descriptor(1, (TABLE, 64, INDIRECT, 0));
+        guest.entry(TABLE, 0, (FIRST, 1, NEXT, 0));
+        for (head, expected) in [(0, 8 + 1), (1, 4 + 1)] {
+            let mut work = 0;
+            let walked = walk(&guest.layout(), head, Direction::Readable, &mut Vec::new(), &mut 0, &mut work);
+            assert_eq!((walked, work), (Err(ChainFault::TooMany), expected));
+        }
     }
 
     // G12, G18
