@@ -118,19 +118,19 @@ impl<'s> Gate<'s> {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(io::Error::from(error).into()),
             }
-            let ready: Vec<_> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-            if ready[1] {
+            let ready: Vec<_> = fds.iter().map(PollFd::revents).collect();
+            if !ready[1].is_empty() {
                 // All replies were taken when they were due: this is the end of the handler's socket.
                 return Err(SessionEnd::Handler(last));
             }
-            if ready.get(2) == Some(&true)
-                && let Some(listener) = self.others
+            // Asked once more, since whoever knocks may be the next after one that has just hung up.
+            if !ready[0].is_empty() || is_readable(self.frontend)? {
+                return Ok(());
+            }
+            if let Some(listener) = self.others
                 && listener.accept().is_ok()
             {
                 tracing::warn!(port = %self.port.name, "a second frontend was sent away");
-            }
-            if ready[0] {
-                return Ok(());
             }
         }
     }
@@ -249,6 +249,12 @@ impl<'s> Gate<'s> {
         }
         if success { Ok(()) } else { Err(SessionEnd::Refused(message.request, "value out of range")) }
     }
+}
+
+/// Whether there is something to read, or the end.
+fn is_readable(stream: &UnixStream) -> io::Result<bool> {
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    Ok(poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&now))? > 0)
 }
 
 /// The payload, or the end of the session.

@@ -53,7 +53,7 @@ pub(crate) struct RingState {
     pub(crate) size: u16,
     /// SET_VRING_ADDR as guest-physical addresses: descriptor table, available ring, used ring.
     pub(crate) addresses: Option<[u64; 3]>,
-    /// How often the ring was started; it is stopped while `running` is false.
+    /// How often the ring was started, over all sessions; it is stopped while `running` is false.
     pub(crate) starts: u64,
     /// Between SET_VRING_KICK and GET_VRING_BASE.
     pub(crate) running: bool,
@@ -76,6 +76,13 @@ pub(crate) struct PairState {
 }
 
 impl PairState {
+    /// Back to nothing set up, for the next session. The starts count on: a path tells a ring's lives apart
+    /// by them.
+    fn clear(&mut self) {
+        let rings = self.rings.each_ref().map(|ring| RingState { starts: ring.starts, ..Default::default() });
+        *self = Self { rings, ..Self::default() };
+    }
+
     /// The ring's place, if the frontend has told enough to run it.
     pub(crate) fn ring_config(&self, ring: usize) -> Option<RingConfig> {
         let state = &self.rings[ring];
@@ -178,11 +185,7 @@ impl Port {
 
     /// The frontend is gone: every ring is stopped, every mapping let go.
     pub(crate) fn disconnect(&self) -> Result<(), NotAcknowledged> {
-        let stopped: Vec<_> = self
-            .pairs
-            .iter()
-            .map(|pair| pair.update_and_wait(|state| *state = PairState::default()))
-            .collect();
+        let stopped: Vec<_> = self.pairs.iter().map(|pair| pair.update_and_wait(PairState::clear)).collect();
         stopped.into_iter().collect()
     }
 }

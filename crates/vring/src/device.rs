@@ -305,7 +305,7 @@ impl DeviceRing {
     ///
     /// Returns true if chains are there already: then no kick may come, and the caller must go on serving.
     /// `beyond` is how many waiting chains the caller has seen and can't use yet: 0 for a ring that was
-    /// drained; for an RX ring whose buffers did not suffice, what [`available`](Self::available) told.
+    /// drained; for an RX ring whose buffers did not suffice, what [`seen`](Self::seen) tells.
     #[must_use]
     pub fn arm(&mut self, beyond: u16) -> bool {
         if self.fault.is_some() {
@@ -328,6 +328,15 @@ impl DeviceRing {
         if !self.layout.config().event_idx {
             self.layout.used_flags().store(RING_F_NO_NOTIFICATION.to_le(), Ordering::Relaxed);
         }
+    }
+
+    /// How many chains waited when the shared index was last read: what the last [`reserve`](Self::reserve)
+    /// knew when it found too few. A fresh look would count chains that came after it as seen, and
+    /// [`arm`](Self::arm) would then sleep on them.
+    #[inline]
+    #[must_use]
+    pub fn seen(&self) -> u16 {
+        self.available.wrapping_sub(self.next)
     }
 
     /// How many chains wait now, by a fresh look at the shared index; 0 for a stopped ring.
@@ -1219,6 +1228,22 @@ mod tests {
             assert!(!device.arm(0));
             assert_eq!(guest.avail_event(), base.wrapping_add(3));
             assert_eq!(guest.used_flags(), 0, "unused with EVENT_IDX");
+        }
+    }
+
+    #[test]
+    fn buffers_that_come_after_a_failed_reserve_are_not_seen() {
+        for guest in [rx(100), guest(RingConfig { event_idx: true, ..testing::config(8) }, 100, WRITE)] {
+            let mut device = guest.device();
+            guest.offer(&[0]);
+            assert_eq!(device.reserve(150, 8).unwrap_err(), ReserveError::Empty);
+            assert_eq!(device.seen(), 1);
+            guest.offer(&[1]);
+            assert!(device.arm(device.seen()), "the frame has room now");
+            assert_eq!(device.seen(), 1);
+            assert!(device.reserve(150, 8).is_ok());
+            assert_eq!(device.seen(), 2);
+            assert!(!device.arm(device.seen()));
         }
     }
 
