@@ -14,13 +14,18 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
 
 use espwire_virtnet::{Features, MAX_MTU, MIN_MTU};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vhost::vhost_user::message::VhostUserProtocolFeatures as ProtocolFeatures;
 
 use crate::message::{Message, MessageError, Request};
 use crate::port::Port;
+
+/// How long another frontend waits for the present one to go. A frontend that is ending holds its connection
+/// for a moment, and its successor may already be there.
+const OTHERS_WAIT: Duration = Duration::from_secs(1);
 
 /// The protocol features that the gate serves.
 fn own_features() -> ProtocolFeatures {
@@ -56,6 +61,8 @@ pub(crate) struct Gate<'s> {
     handler: &'s UnixStream,
     /// Where further frontends knock meanwhile: they are sent away.
     others: Option<&'s UnixListener>,
+    /// One knocks, and is sent away then.
+    patience: Option<Instant>,
     first_request: Option<Request>,
     acked_protocol: ProtocolFeatures,
     /// SET_FEATURES has passed.
@@ -77,6 +84,7 @@ impl<'s> Gate<'s> {
             frontend,
             handler,
             others,
+            patience: None,
             first_request: None,
             acked_protocol: ProtocolFeatures::empty(),
             features_set: false,
@@ -109,30 +117,40 @@ impl<'s> Gate<'s> {
     }
 
     /// Waits for the frontend's next message; sends other frontends away; notices the handler's end.
-    fn wait(&self, last: Request) -> Result<(), SessionEnd> {
+    fn wait(&mut self, last: Request) -> Result<(), SessionEnd> {
         loop {
             let mut fds =
                 vec![PollFd::new(self.frontend, PollFlags::IN), PollFd::new(self.handler, PollFlags::IN)];
-            fds.extend(self.others.map(|listener| PollFd::new(listener, PollFlags::IN)));
-            match poll(&mut fds, None) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(io::Error::from(error).into()),
+            if self.patience.is_none() {
+                fds.extend(self.others.map(|listener| PollFd::new(listener, PollFlags::IN)));
             }
-            let ready: Vec<_> = fds.iter().map(PollFd::revents).collect();
-            if !ready[1].is_empty() {
+            let left = self.patience.map(|until| until.saturating_duration_since(Instant::now()));
+            let ready = poll_within(&mut fds, left)?;
+            if ready[1] {
                 // All replies were taken when they were due: this is the end of the handler's socket.
                 return Err(SessionEnd::Handler(last));
             }
-            // Asked once more, since whoever knocks may be the next after one that has just hung up.
-            if !ready[0].is_empty() || is_readable(self.frontend)? {
+            if ready[0] {
                 return Ok(());
             }
-            if let Some(listener) = self.others
-                && listener.accept().is_ok()
-            {
-                tracing::warn!(port = %self.port.name, "a second frontend was sent away");
+            if ready.get(2) == Some(&true) {
+                self.patience = Some(Instant::now() + OTHERS_WAIT);
+            } else if left.is_some_and(|left| left.is_zero()) {
+                self.patience = None;
+                self.send_away()?;
             }
         }
+    }
+
+    /// Lets the frontend that has knocked know that it is one too many.
+    fn send_away(&self) -> Result<(), SessionEnd> {
+        if let Some(listener) = self.others
+            && poll_within(&mut [PollFd::new(listener, PollFlags::IN)], Some(Duration::ZERO))?[0]
+            && listener.accept().is_ok()
+        {
+            tracing::warn!(port = %self.port.name, "a second frontend was sent away");
+        }
+        Ok(())
     }
 
     fn serve(&mut self, message: Message) -> Result<(), SessionEnd> {
@@ -251,10 +269,14 @@ impl<'s> Gate<'s> {
     }
 }
 
-/// Whether there is something to read, or the end.
-fn is_readable(stream: &UnixStream) -> io::Result<bool> {
-    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-    Ok(poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&now))? > 0)
+/// Waits for any of `fds`, for ever or for `timeout`; tells which are ready.
+fn poll_within(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
+    let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos().into() });
+    match poll(fds, timeout.as_ref()) {
+        Ok(_) => Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect()),
+        Err(rustix::io::Errno::INTR) => Ok(vec![false; fds.len()]),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The payload, or the end of the session.

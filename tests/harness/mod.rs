@@ -4,6 +4,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test is a crate of its own and uses its part")]
 
+pub mod guest;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -36,17 +38,31 @@ impl Cable {
 
     /// As `start`, in a folder that is there: for a second life on the same sockets.
     pub fn start_in(folder: tempfile::TempDir, options: &[&str]) -> Self {
+        Self::start_on_sockets(espwire(), folder, options)
+    }
+
+    /// As `start`, with each message of the frontends in the log.
+    pub fn start_debug(options: &[&str]) -> Self {
+        let mut command = espwire();
+        command.env("ESPWIRE_LOG", "debug");
+        Self::start_on_sockets(command, tempfile::tempdir().expect("a folder"), options)
+    }
+
+    fn start_on_sockets(command: Command, folder: tempfile::TempDir, options: &[&str]) -> Self {
         let sockets = [folder.path().join("a.sock"), folder.path().join("b.sock")];
         let [a, b] = sockets.each_ref().map(|path| path.to_str().expect("UTF-8"));
         let words = [&["--socket-path", a, "--peer-socket-path", b], options].concat();
-        let mut cable = Self::start_with(folder, &words);
+        let mut cable = Self::start_command(command, folder, &words);
         cable.wait_line("port=b");
         cable
     }
 
     /// Starts `espwire run` with just these options and `--stats`.
     pub fn start_with(folder: tempfile::TempDir, options: &[&str]) -> Self {
-        let mut command = espwire();
+        Self::start_command(espwire(), folder, options)
+    }
+
+    fn start_command(mut command: Command, folder: tempfile::TempDir, options: &[&str]) -> Self {
         command.arg("run").args(options).arg("--stats").arg(folder.path().join("stats"));
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("espwire starts");
