@@ -261,7 +261,7 @@ impl Path {
             if let Turn::Waiting(deadline) = turn {
                 until = Some(until.map_or(deadline, |until| until.min(deadline)));
                 if let Some(rx) = &mut self.ends[1 - from].rings[RX] {
-                    let seen = rx.ring.available();
+                    let seen = rx.ring.seen();
                     more |= rx.ring.arm(seen);
                 }
             } else if let Some(tx) = &mut self.ends[from].rings[TX] {

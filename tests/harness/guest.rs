@@ -66,7 +66,8 @@ impl Lab {
             }
         });
         let name = name.to_owned();
-        Guest { name, child, input, lines, console: Vec::new(), boots_end: 0, commands: 0, errors }
+        let console = Vec::new();
+        Guest { name, child, input, lines, console, booting: Instant::now(), boots_end: 0, commands: 0, errors }
     }
 }
 
@@ -83,6 +84,8 @@ pub struct Guest {
     lines: Receiver<String>,
     /// All lines so far.
     console: Vec<String>,
+    /// When its last boot began.
+    booting: Instant,
     /// Lines up to the READY line of the last boot that was waited for.
     boots_end: usize,
     /// How many commands it was given: they are numbered.
@@ -104,15 +107,16 @@ pub struct Job {
 impl Guest {
     /// Waits until it has booted.
     pub fn wait_ready(&mut self) {
-        let since = Instant::now();
+        let since = self.booting;
         let ready = format!("GUEST READY name={} ", self.name);
         self.boots_end = self.wait_line(self.boots_end, "READY", since, |line| line.starts_with(&ready)) + 1;
-        self.say("ready after", since);
+        self.say("ready", since);
     }
 
     /// Boots it again, in the same QEMU.
     pub fn reboot(&mut self) {
         self.boots_end = self.console.len();
+        self.booting = Instant::now();
         self.type_line("reboot -f");
         self.wait_ready();
     }
@@ -164,7 +168,7 @@ impl Guest {
         let end = format!("{} end ", job.mark);
         let what = format!("the end of {}", job.command);
         let at = self.wait_line(job.seen, &what, Instant::now(), |line| line.starts_with(&end));
-        self.say(&job.command, job.since);
+        self.say(&format!("did {}", job.command), job.since);
         let status = self.console[at][end.len()..].parse().expect("a status");
         let begin = format!("{} begin", job.mark);
         let from = self.console[..at].iter().rposition(|line| *line == begin).expect("begun before its end");
@@ -193,7 +197,7 @@ impl Guest {
         }
         let status = self.child.wait().expect("its status");
         assert!(status.success(), "{}", self.complaint(&format!("powered off with {status}")));
-        self.say("off after", since);
+        self.say("off", since);
     }
 
     /// Ends its QEMU by SIGKILL, as a crash would.
@@ -231,7 +235,7 @@ impl Guest {
     }
 
     fn say(&self, what: &str, since: Instant) {
-        println!("guest {} {what} {:.1} s", self.name, since.elapsed().as_secs_f64());
+        println!("guest {} {what} after {:.1} s", self.name, since.elapsed().as_secs_f64());
     }
 
     fn complaint(&self, what: &str) -> String {

@@ -242,8 +242,8 @@ impl Echo {
                 rustix::io::write(call, &1u64.to_ne_bytes()).unwrap();
             }
         }
-        let waiting = if blocked { from.available() } else { 0 };
-        let beyond = to.available();
+        let waiting = if blocked { from.seen() } else { 0 };
+        let beyond = to.seen();
         let buffers = to.arm(beyond);
         from.arm(waiting) | (blocked && buffers)
     }
