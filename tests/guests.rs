@@ -66,6 +66,9 @@ fn iperf(client: &mut Guest, options: &str) -> u64 {
 fn assert_dropped_only(counters: &Counters, reasons: &[&str]) {
     for port in counters.0["ports"].as_array().expect("ports") {
         for (reason, count) in port["tx"]["drops"].as_object().expect("drops") {
+            if count != "0" {
+                println!("port {}: {count} frames dropped: {reason}", port["port"]);
+            }
             assert!(reasons.contains(&reason.as_str()) || count == "0", "{reason}: {}", counters.0);
         }
     }

@@ -4,7 +4,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use espwire_virtnet::{ETHERNET_HEADER_LEN, Features, Header, MAX_FRAME_LEN, MAX_HEADER_LEN};
+use espwire_virtnet::{
+    ETHERNET_HEADER_LEN, Features, Header, LEGACY_HEADER_LEN, MAX_FRAME_LEN, MAX_HEADER_LEN,
+};
 use espwire_vring::{
     Chain, DeviceRing, MAX_BURST, MAX_CHAIN, RegionTable, ReserveError, RingConfig, RingFault,
 };
@@ -123,6 +125,9 @@ impl Direction {
         if (to.is_none() || !from.enabled) && is_stale() {
             return Turn::Moved;
         }
+        if let Some(to) = &mut to {
+            to.ring.prefetch_writable(burst.len());
+        }
         let mut done = 0;
         let mut waiting = None;
         while done < burst.len() {
@@ -209,8 +214,11 @@ fn forward(chain: &Chain<'_>, header_len: usize, to: Option<&mut RingView>) -> F
     if len > MAX_FRAME_LEN {
         return Fate::Dropped(DropReason::TooLong, len);
     }
-    let mut header = [0; MAX_HEADER_LEN];
-    chain.copy_to(0, &mut header[..header_len]);
+    // In the legacy header's place of num_buffers stand two octets of the frame: a driver's num_buffers has no
+    // meaning anyway.
+    let Some(header) = chain.first_octets::<MAX_HEADER_LEN>() else {
+        return Fate::Dropped(DropReason::Runt, len);
+    };
     if Header::from_octets(&header).check().is_err() {
         return Fate::Dropped(DropReason::BadHeader, len);
     }
@@ -222,7 +230,12 @@ fn forward(chain: &Chain<'_>, header_len: usize, to: Option<&mut RingView>) -> F
     match to.ring.reserve(to_header_len + len, most_chains) {
         Ok(mut room) => {
             let header = Header::plain(room.chains()).to_octets();
-            room.write(&header[..to_header_len]);
+            // The length is known in each branch: a store or two instead of a call.
+            if to_header_len == MAX_HEADER_LEN {
+                room.write(&header);
+            } else {
+                room.write(&header[..LEGACY_HEADER_LEN]);
+            }
             room.write_chain(chain, header_len);
             // The chain's length was fixed when it was walked: what it holds is what was reserved.
             if room.commit() { Fate::Delivered(len) } else { Fate::Dropped(DropReason::BadChain, len) }

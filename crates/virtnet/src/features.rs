@@ -2,6 +2,7 @@
 
 use std::ops::{BitAnd, BitOr};
 
+use crate::{LEGACY_HEADER_LEN, MAX_HEADER_LEN};
 use virtio_bindings::virtio_config::{VIRTIO_F_IN_ORDER, VIRTIO_F_VERSION_1};
 use virtio_bindings::virtio_net::{
     VIRTIO_NET_F_CTRL_VQ, VIRTIO_NET_F_MAC, VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_MTU,
@@ -57,7 +58,11 @@ impl Features {
     #[inline]
     #[must_use]
     pub const fn header_len(self) -> usize {
-        if self.has(Self::VERSION_1) || self.has(Self::MRG_RXBUF) { 12 } else { 10 }
+        if self.has(Self::VERSION_1) || self.has(Self::MRG_RXBUF) {
+            MAX_HEADER_LEN
+        } else {
+            LEGACY_HEADER_LEN
+        }
     }
 }
 

@@ -3,6 +3,9 @@
 /// Octets of the longest header used here.
 pub const MAX_HEADER_LEN: usize = 12;
 
+/// Octets of the legacy interface's header without mergeable RX buffers: it ends before `num_buffers`.
+pub const LEGACY_HEADER_LEN: usize = 10;
+
 /// VIRTIO_NET_HDR_GSO_NONE.
 const GSO_NONE: u8 = 0;
 

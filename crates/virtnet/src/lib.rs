@@ -33,7 +33,7 @@ mod header;
 
 pub use config::{ConfigSpace, MAX_MTU, MIN_MTU};
 pub use features::Features;
-pub use header::{Header, HeaderFault, MAX_HEADER_LEN};
+pub use header::{Header, HeaderFault, LEGACY_HEADER_LEN, MAX_HEADER_LEN};
 
 /// Octets of an Ethernet header: the shortest frame that has an address and a type.
 pub const ETHERNET_HEADER_LEN: usize = 14;

@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use crate::layout::{DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, DESC_LEN, RingLayout};
+use crate::layout::{DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, DESC_LEN, RingLayout, prefetch_to_read};
 
 /// The most descriptors that one chain may have, direct and indirect together, also when the ring or an
 /// indirect table is longer; and the most pieces that its buffers may lie in where they cross regions.
@@ -41,6 +41,17 @@ pub enum ChainFault {
 pub(crate) enum Direction {
     Readable,
     Writable,
+}
+
+impl Direction {
+    /// The flags of a chain's only descriptor.
+    #[inline]
+    const fn flags(self) -> u16 {
+        match self {
+            Self::Readable => 0,
+            Self::Writable => DESC_F_WRITE,
+        }
+    }
 }
 
 /// A contiguous piece of a buffer, inside a mapping.
@@ -123,25 +134,38 @@ pub(crate) fn walk(
     hint: &mut usize,
     work: &mut usize,
 ) -> Result<u32, ChainFault> {
+    let descriptor = Descriptor::from_words(layout.descriptor(head));
+    // Nearly every chain is one buffer in one region: the loop below would come to the same.
+    if descriptor.flags == direction.flags()
+        && descriptor.len > 0
+        && let Some((host, there)) = layout.table().resolve(descriptor.addr, descriptor.len as usize, hint)
+        && there == descriptor.len as usize
+    {
+        *work += 1;
+        if direction == Direction::Readable {
+            prefetch_to_read(host, there);
+        }
+        segments.push(Segment { host, len: descriptor.len });
+        return Ok(descriptor.len);
+    }
     let before = segments.len();
-    let walked = walk_from(layout, head, direction, segments, hint, work);
+    let walked = walk_from(layout, descriptor, direction, segments, hint, work);
     if walked.is_err() {
         segments.truncate(before);
     }
     walked
 }
 
-#[inline]
+#[inline(never)]
 fn walk_from(
     layout: &RingLayout,
-    head: u16,
+    mut descriptor: Descriptor,
     direction: Direction,
     segments: &mut Vec<Segment>,
     hint: &mut usize,
     work: &mut usize,
 ) -> Result<u32, ChainFault> {
     let (first_segment, first_work) = (segments.len(), *work);
-    let mut descriptor = Descriptor::from_words(layout.descriptor(head));
     let mut table: Option<IndirectTable> = None;
     let mut limit = layout.config().size;
     let mut count = 0;
@@ -163,7 +187,7 @@ fn walk_from(
         if count > limit || *work - first_work > MAX_CHAIN {
             return Err(ChainFault::TooMany);
         }
-        if (descriptor.flags & DESC_F_WRITE != 0) != (direction == Direction::Writable) {
+        if descriptor.flags & DESC_F_WRITE != direction.flags() {
             return Err(ChainFault::Direction);
         }
         total = total.checked_add(descriptor.len).ok_or(ChainFault::TooLong)?;

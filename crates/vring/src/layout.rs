@@ -203,6 +203,24 @@ impl RingLayout {
         (u64::from_le(addr), u64::from_le(rest))
     }
 
+    /// Starts to fetch the first cache lines of descriptor `index`'s buffer, to be written.
+    #[inline]
+    pub(crate) fn prefetch_buffer(&self, index: u16, hint: &mut usize) {
+        let (addr, _) = self.descriptor(index);
+        if let Some((host, there)) = self.table.resolve(addr, 2 * CACHE_LINE, hint) {
+            prefetch_to_write(host, there);
+        }
+    }
+
+    /// Starts to fetch the cache lines of `count` used entries from `index` on, to be written.
+    #[inline]
+    pub(crate) fn prefetch_used(&self, index: u16, count: u16) {
+        for ahead in (0..count).step_by(CACHE_LINE / 8) {
+            let [id, _] = self.used_entry(index.wrapping_add(ahead));
+            prefetch_to_write(NonNull::from(id).cast(), 1);
+        }
+    }
+
     #[inline]
     pub(crate) fn set_descriptor(&self, index: u16, addr: u64, rest: u64) {
         let offset = DESC_LEN * usize::from(index & self.mask());
@@ -252,6 +270,37 @@ impl RingLayout {
     pub(crate) fn avail_event(&self) -> &AtomicU16 {
         self.u16_at(self.used, 4 + 8 * usize::from(self.config.size))
     }
+}
+
+/// Octets of a cache line.
+const CACHE_LINE: usize = 64;
+
+/// Starts to fetch the first two cache lines of `len` octets, to be read.
+#[inline]
+pub(crate) fn prefetch_to_read(host: NonNull<u8>, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for offset in (0..len.min(2 * CACHE_LINE)).step_by(CACHE_LINE) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch accesses nothing: it is defined for any address.
+        // JUSTIFICATION: there is no safe wrapper.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(host.as_ptr().wrapping_add(offset).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (host, len);
+}
+
+/// Starts to fetch the first two cache lines of `len` octets, to be written: they are taken from other CPUs.
+#[inline]
+pub(crate) fn prefetch_to_write(host: NonNull<u8>, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for offset in (0..len.min(2 * CACHE_LINE)).step_by(CACHE_LINE) {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        // SAFETY: a prefetch accesses nothing: it is defined for any address.
+        // JUSTIFICATION: there is no safe wrapper.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(host.as_ptr().wrapping_add(offset).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (host, len);
 }
 
 fn shares(a: &Range<u64>, b: &Range<u64>) -> bool {
