@@ -43,6 +43,9 @@ fn ping_both_ways(a: &mut Guest, b: &mut Guest) {
     }
 }
 
+/// Frames that guests send before the other is there.
+const FEW: u64 = 100;
+
 /// Frames that each guest sends at least in `ping_both_ways`: requests and replies over IPv4 and IPv6.
 const PING_BOTH_WAYS: u64 = 12;
 
@@ -62,21 +65,29 @@ fn iperf(client: &mut Guest, options: &str) -> u64 {
     octets
 }
 
-/// Nothing was dropped for any reason but these.
-fn assert_dropped_only(counters: &Counters, reasons: &[&str]) {
-    for port in counters.0["ports"].as_array().expect("ports") {
-        for (reason, count) in port["tx"]["drops"].as_object().expect("drops") {
-            if count != "0" {
-                println!("port {}: {count} frames dropped: {reason}", port["port"]);
-            }
-            assert!(reasons.contains(&reason.as_str()) || count == "0", "{reason}: {}", counters.0);
-        }
-    }
+/// No more than `most` frames were dropped, and only for want of a receiver:
+///
+/// - `peer_down`: the other guest had not booted yet, or was gone;
+/// - `no_rx_buffer`: its driver had not filled its ring yet, or its virtual CPU did not run.
+fn assert_drops(counters: &Counters, most: u64) {
+    let mut sum = 0;
     for port in ['a', 'b'] {
+        let reasons = ["peer_down", "no_rx_buffer"];
+        let drops = reasons.map(|reason| counters.number(port, &format!("tx.drops.{reason}")));
+        println!("port {port}: dropped {drops:?} for {reasons:?}");
+        assert_eq!(counters.drops(port), drops.iter().sum::<u64>(), "another reason: {}", counters.0);
+        sum += counters.drops(port);
         for fault in ["memory_faults", "ring_faults", "rx.bad_chains"] {
             assert_eq!(counters.number(port, fault), 0, "{fault}: {}", counters.0);
         }
     }
+    assert!(sum <= most, "{sum} drops: {}", counters.0);
+}
+
+/// Drops of a stream: receivers that wait long for a real CPU take what their rings hold, and TCP repeats
+/// the rest.
+fn some_of(counters: &Counters) -> u64 {
+    FEW + (counters.number('a', "tx.frames") + counters.number('b', "tx.frames")) / 50
 }
 
 /// `port`'s guest sent at least so many frames, and at least so many arrived at it.
@@ -105,14 +116,12 @@ fn two_guests_ping_and_talk_tcp_both_ways_over_ipv4_and_ipv6() {
     a.power_off();
     b.power_off();
     let counters = cable.stop();
-    // A connection of one line and its answer takes five frames each way: the other's SYN, a line and a FIN
-    // are acknowledged, if not one by one.
+    // A line and its answer over TCP take at least SYN, data and FIN from each end.
     let least = |octets: u64| PING_BOTH_WAYS + 2 * 2 * 3 + octets / 1500;
     assert_at_least(&counters, 'a', least(a_to_b), least(b_to_a));
     assert_at_least(&counters, 'b', least(b_to_a), least(a_to_b));
     assert!(counters.number('b', "rx.bytes") > a_to_b && counters.number('a', "rx.bytes") > b_to_a);
-    // The guest that is up first may send before the other is; a receiver's virtual CPU may not run for long.
-    assert_dropped_only(&counters, &["peer_down", "no_rx_buffer"]);
+    assert_drops(&counters, some_of(&counters));
 }
 
 #[test]
@@ -139,7 +148,7 @@ fn a_guest_that_reboots_finds_the_wire_again() {
         assert_eq!(counters.number(port, "connects"), 1, "one QEMU, one connection");
         assert_at_least(&counters, port, 2 * PING_BOTH_WAYS, 2 * PING_BOTH_WAYS);
     }
-    assert_dropped_only(&counters, &["peer_down", "no_rx_buffer"]);
+    assert_drops(&counters, FEW);
 }
 
 /// QEMU listens, espwire connects: both ends, and one. A second espwire takes up where the first was killed.
@@ -164,7 +173,7 @@ fn qemu_as_socket_server() {
             assert_eq!(counters.number(port, "connects"), 1);
             assert_at_least(&counters, port, PING_BOTH_WAYS, PING_BOTH_WAYS);
         }
-        assert_dropped_only(&counters, &["peer_down"]);
+        assert_drops(&counters, FEW);
     }
 }
 
@@ -172,11 +181,9 @@ fn qemu_as_socket_server() {
 struct Conversation;
 
 impl Conversation {
-    const OPEN: &str = "mkfifo /tmp/in /tmp/out";
-
     fn open(a: &mut Guest, b: &mut Guest) -> Self {
         for guest in [&mut *a, b] {
-            guest.check(Self::OPEN);
+            guest.check("mkfifo /tmp/in /tmp/out");
         }
         // A FIFO opened for both reading and writing does not wait for its other end, nor end.
         b.check("nc -l -p 7000 <>/tmp/in 1<>/tmp/out 2>/tmp/nc.error &");
@@ -232,7 +239,7 @@ fn espwire_killed_and_restarted_under_reconnect() {
         assert_eq!(counters.number(port, "connects"), 1, "in this espwire's life");
         assert_at_least(&counters, port, PING_BOTH_WAYS, PING_BOTH_WAYS);
     }
-    assert_dropped_only(&counters, &["peer_down", "no_rx_buffer"]);
+    assert_drops(&counters, some_of(&counters));
 }
 
 /// S5: a QEMU that is killed, and another guest on its socket.
@@ -263,7 +270,7 @@ fn one_guest_leaves_and_another_takes_its_place() {
     for port in ['a', 'b'] {
         assert_at_least(&counters, port, 2 * PING_BOTH_WAYS, 2 * PING_BOTH_WAYS);
     }
-    assert_dropped_only(&counters, &["peer_down"]);
+    assert_drops(&counters, FEW);
 }
 
 /// S7: a guest that stands still takes what its RX ring holds; the rest is dropped, and its peer goes on.
@@ -287,7 +294,7 @@ fn a_guest_that_is_stopped_and_continued_holds_nobody_up() {
     b.power_off();
     let counters = cable.stop();
     assert_at_least(&counters, 'a', FRAMES + 2 * PING_BOTH_WAYS, 2 * PING_BOTH_WAYS);
-    assert_dropped_only(&counters, &["peer_down", "no_rx_buffer"]);
+    assert_drops(&counters, FRAMES + FEW);
 }
 
 /// The guests learn the MTU from their NICs; QEMU tells espwire by NET_SET_MTU.
@@ -321,5 +328,5 @@ fn jumbo_frames_pass_whole() {
     for port in ['a', 'b'] {
         assert_eq!(counters.number(port, "connects"), 1);
     }
-    assert_dropped_only(&counters, &["peer_down"]);
+    assert_drops(&counters, FEW);
 }

@@ -70,7 +70,7 @@ pub enum EndpointError {
 /// An endpoint that is ready to be served.
 #[derive(Debug)]
 pub(crate) enum Attachment {
-    Listening { listener: UnixListener, _path: Option<BoundPath> },
+    Listening(UnixListener),
     Connecting(PathBuf),
     Connected(UnixStream),
 }
@@ -95,12 +95,14 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 impl Attachment {
-    /// Makes the endpoint ready: binds the path, or takes the descriptor over.
-    pub(crate) fn new(endpoint: &Endpoint) -> Result<Self, EndpointError> {
+    /// Makes the endpoint ready: binds the path, which goes with the second value, or takes the descriptor over.
+    pub(crate) fn new(endpoint: &Endpoint) -> Result<(Self, Option<BoundPath>), EndpointError> {
         match endpoint {
-            Endpoint::Listen(path) => listen(path),
-            Endpoint::Connect(path) => Ok(Self::Connecting(path.clone())),
-            Endpoint::Descriptor(number) => take_over(*number),
+            Endpoint::Listen(path) => {
+                listen(path).map(|(listener, bound)| (Self::Listening(listener), Some(bound)))
+            }
+            Endpoint::Connect(path) => Ok((Self::Connecting(path.clone()), None)),
+            Endpoint::Descriptor(number) => take_over(*number).map(|attachment| (attachment, None)),
         }
     }
 
@@ -108,7 +110,7 @@ impl Attachment {
     /// descriptor's frontend has hung up.
     pub(crate) fn serve(&self, port: &Arc<Port>) {
         match self {
-            Self::Listening { listener, .. } => loop {
+            Self::Listening(listener) => loop {
                 match listener.accept() {
                     Ok((stream, _)) => serve_one(port, &stream, Some(listener)),
                     Err(error) => {
@@ -136,7 +138,7 @@ fn serve_one(port: &Arc<Port>, stream: &UnixStream, others: Option<&UnixListener
 }
 
 /// Binds `path`. A socket that nobody listens on any more is replaced; anything else there is left alone.
-fn listen(path: &Path) -> Result<Attachment, EndpointError> {
+fn listen(path: &Path) -> Result<(UnixListener, BoundPath), EndpointError> {
     let bind = |source| EndpointError::Bind { path: path.to_owned(), source };
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.file_type().is_socket() => {
@@ -155,7 +157,7 @@ fn listen(path: &Path) -> Result<Attachment, EndpointError> {
     }
     let listener = UnixListener::bind(path).map_err(bind)?;
     let bound = BoundPath { path: path.to_owned(), inode: inode(path).map_err(bind)? };
-    Ok(Attachment::Listening { listener, _path: Some(bound) })
+    Ok((listener, bound))
 }
 
 /// Makes descriptor `number` of this process ours: a copy of it by pidfd_getfd(2) on ourselves, since a
@@ -169,8 +171,10 @@ fn take_over(number: u32) -> Result<Attachment, EndpointError> {
     let fd: OwnedFd =
         pidfd_getfd(&myself, target, PidfdGetfdFlags::empty()).map_err(fault("can't be taken over"))?;
     let listening = rustix::net::sockopt::socket_acceptconn(&fd).map_err(fault("is not a socket"))?;
+    // Whoever made it may have used it with an event loop of its own.
+    rustix::io::ioctl_fionbio(&fd, false).map_err(fault("can't be made blocking"))?;
     if listening {
-        return Ok(Attachment::Listening { listener: fd.into(), _path: None });
+        return Ok(Attachment::Listening(fd.into()));
     }
     rustix::net::getpeername(&fd).map_err(fault("is neither listening nor connected"))?;
     Ok(Attachment::Connected(fd.into()))
@@ -215,7 +219,7 @@ mod tests {
     fn tells_listening_from_connected_descriptors() {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("l")).unwrap();
-        assert!(matches!(take_over(listener.as_raw_fd() as u32), Ok(Attachment::Listening { .. })));
+        assert!(matches!(take_over(listener.as_raw_fd() as u32), Ok(Attachment::Listening(_))));
         let (ours, _theirs) = UnixStream::pair().unwrap();
         assert!(matches!(take_over(ours.as_raw_fd() as u32), Ok(Attachment::Connected(_))));
         let file = std::fs::File::open("/dev/null").unwrap();

@@ -6,14 +6,15 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 
 use event_manager::{EventManager, EventOps, Events, MutEventSubscriber, SubscriberOps};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use vmm_sys_util::epoll::EventSet;
 
-use crate::attach::{Attachment, Endpoint, EndpointError};
+use crate::attach::{Attachment, BoundPath, Endpoint, EndpointError};
 use crate::counters::DirectionCounts;
 use crate::path::{Path, PathShared, Wait};
 use crate::port::{Pair, Port, PortConfig, wake_event};
@@ -73,10 +74,19 @@ pub enum CrossoverError {
 /// [`CrossoverError`].
 pub fn run(config: &CrossoverConfig) -> Result<(), CrossoverError> {
     let start = |what| move |source: io::Error| CrossoverError::Start { what, source };
-    let attachments = attach(config)?;
+    // The sockets are removed when this function ends; a port's thread may outlive it.
+    let (attachments, _bound) = attach(config)?;
+    tempfile::tempdir().map_err(start("a private folder in the temporary folder"))?;
     let (end_reader, end_writer) = UnixStream::pair().map_err(start("the main loop"))?;
     let (usr_reader, usr_writer) = UnixStream::pair().map_err(start("the main loop"))?;
     let clone = |writer: &UnixStream| writer.try_clone().map_err(start("the main loop"));
+    // A second SIGTERM or SIGINT ends the process at once, whatever it is doing.
+    let once = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&once))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&once)))
+            .map_err(start("signal handling"))?;
+    }
     for (signal, writer) in [(SIGTERM, &end_writer), (SIGINT, &end_writer), (SIGUSR1, &usr_writer)] {
         signal_hook::low_level::pipe::register(signal, clone(writer)?).map_err(start("signal handling"))?;
     }
@@ -103,13 +113,15 @@ pub fn run(config: &CrossoverConfig) -> Result<(), CrossoverError> {
     ended.and(stopped)
 }
 
-fn attach(config: &CrossoverConfig) -> Result<[Arc<Attachment>; 2], CrossoverError> {
+fn attach(
+    config: &CrossoverConfig,
+) -> Result<([Arc<Attachment>; 2], [Option<BoundPath>; 2]), CrossoverError> {
     let attach = |(port, endpoint): &(PortConfig, Endpoint)| {
         Attachment::new(endpoint)
-            .map(Arc::new)
             .map_err(|source| CrossoverError::Endpoint { port: port.name.as_str(), source })
     };
-    Ok([attach(&config.ports[0])?, attach(&config.ports[1])?])
+    let ((a, bound_a), (b, bound_b)) = (attach(&config.ports[0])?, attach(&config.ports[1])?);
+    Ok(([Arc::new(a), Arc::new(b)], [bound_a, bound_b]))
 }
 
 /// Serves a port's frontends on a thread of its own; tells `end` when there can't be another.
@@ -118,8 +130,9 @@ fn attach(config: &CrossoverConfig) -> Result<[Arc<Attachment>; 2], CrossoverErr
 fn serve_port(attachment: Arc<Attachment>, port: Arc<Port>, end: UnixStream) -> io::Result<()> {
     let name = format!("port-{}", port.name);
     let serve = move || {
+        // Told also when the thread unwinds.
+        let _told = TellOnDrop(end);
         attachment.serve(&port);
-        tell(&end);
     };
     thread::Builder::new().name(name).spawn(serve).map(|_| ())
 }
@@ -132,7 +145,8 @@ fn tell(mut writer: &UnixStream) {
 /// A path's thread, and what it shares.
 struct RunningPath {
     shared: Arc<PathShared>,
-    thread: JoinHandle<Result<(), event_manager::Error>>,
+    /// `None` once it has been waited for.
+    thread: Option<JoinHandle<Result<(), event_manager::Error>>>,
 }
 
 struct Crossover<'c> {
@@ -151,18 +165,16 @@ impl Crossover<'_> {
         let path = Path::new(&self.ports, index, Arc::clone(&shared), self.config.wait)?;
         let cpu = (!self.config.cpus.is_empty()).then(|| self.config.cpus[index % self.config.cpus.len()]);
         let run = move || {
-            if let Some(cpu) = cpu {
-                pin(cpu);
-            }
-            // Told also when the thread unwinds.
             let _told = TellOnDrop(end);
             path.run()
         };
-        let thread = thread::Builder::new()
-            .name(format!("path-{index}"))
-            .spawn(run)
-            .map_err(|source| CrossoverError::Start { what: "a data path", source })?;
-        self.paths.push(RunningPath { shared, thread });
+        let spawn = || thread::Builder::new().name(format!("path-{index}")).spawn(run);
+        let thread = match cpu {
+            None => spawn(),
+            Some(cpu) => pinned(cpu, spawn),
+        };
+        let thread = thread.map_err(|source| CrossoverError::Start { what: "a data path", source })?;
+        self.paths.push(RunningPath { shared, thread: Some(thread) });
         Ok(())
     }
 
@@ -186,17 +198,16 @@ impl Crossover<'_> {
     fn stop(&mut self) -> Result<(), CrossoverError> {
         let mut result = Ok(());
         for path in &self.paths {
-            if path.thread.is_finished() {
+            if path.thread.as_ref().is_some_and(JoinHandle::is_finished) {
                 result = Err(CrossoverError::PathEnded);
             }
             path.shared.stop();
         }
         for path in &mut self.paths {
-            let finished = thread::spawn(|| Ok(()));
-            match std::mem::replace(&mut path.thread, finished).join() {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => result = Err(error.into()),
-                Err(_) => result = Err(CrossoverError::PathEnded),
+            match path.thread.take().map(JoinHandle::join) {
+                None | Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(error))) => result = Err(error.into()),
+                Some(Err(_)) => result = Err(CrossoverError::PathEnded),
             }
         }
         result
@@ -235,12 +246,15 @@ fn replace_file(path: &FilePath, text: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn pin(cpu: usize) {
-    let mut set = CpuSet::new();
-    set.set(cpu);
-    if let Err(error) = sched_setaffinity(None, &set) {
-        tracing::error!(cpu, error = %io::Error::from(error), "path not pinned");
-    }
+/// Runs `spawn` pinned to `cpu`, which the thread that it starts inherits.
+fn pinned<T>(cpu: usize, spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let before = sched_getaffinity(None)?;
+    let mut only = CpuSet::new();
+    only.set(cpu);
+    sched_setaffinity(None, &only)?;
+    let spawned = spawn();
+    sched_setaffinity(None, &before)?;
+    spawned
 }
 
 struct TellOnDrop(UnixStream);

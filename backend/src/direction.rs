@@ -8,7 +8,7 @@ use espwire_virtnet::{
     ETHERNET_HEADER_LEN, Features, Header, LEGACY_HEADER_LEN, MAX_FRAME_LEN, MAX_HEADER_LEN,
 };
 use espwire_vring::{
-    Chain, DeviceRing, MAX_BURST, MAX_CHAIN, RegionTable, ReserveError, RingConfig, RingFault,
+    Chain, DeviceRing, MAX_BURST, MAX_CHAIN, RegionTable, ReserveError, RingConfig, RingFault, sigbus,
 };
 
 use crate::counters::{DirectionCounts, DropReason};
@@ -117,7 +117,9 @@ impl Direction {
         is_stale: impl Fn() -> bool,
     ) -> Turn {
         let header_len = from.features.header_len();
-        let burst = match from.ring.pop_burst(MAX_BURST) {
+        // While the first frame waits, the ones behind it need not be looked at.
+        let most = if matches!(self.patience, Patience::Until(_)) { 1 } else { MAX_BURST };
+        let burst = match from.ring.pop_burst(most) {
             Ok(burst) if burst.is_empty() => return Turn::Idle,
             Ok(burst) => burst,
             Err(fault) => return Turn::Broken(fault),
@@ -125,11 +127,13 @@ impl Direction {
         if (to.is_none() || !from.enabled) && is_stale() {
             return Turn::Moved;
         }
-        if let Some(to) = &mut to {
-            to.ring.prefetch_writable(burst.len());
+        match &mut to {
+            Some(to) => to.ring.prefetch_writable(burst.len()),
+            None => self.patience = Patience::Fresh,
         }
         let mut done = 0;
         let mut waiting = None;
+        let faults = sigbus::faults();
         while done < burst.len() {
             let fate = if from.enabled {
                 forward(&burst.chain(done), header_len, to.as_deref_mut())
@@ -137,6 +141,11 @@ impl Direction {
                 Fate::Dropped(DropReason::TxDisabled, frame_len(&burst.chain(done), header_len))
             };
             match self.settle(fate) {
+                // Memory has gone: every further page of it would be a fault, and a mapping of its own.
+                None if sigbus::faults() != faults => {
+                    done += 1;
+                    break;
+                }
                 None => done += 1,
                 Some(until) => {
                     waiting = Some(until);

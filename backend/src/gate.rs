@@ -22,6 +22,7 @@ use vhost::vhost_user::message::VhostUserProtocolFeatures as ProtocolFeatures;
 
 use crate::message::{Message, MessageError, Request};
 use crate::port::Port;
+use crate::quota::{MAX_REGIONS, MemoryQuota};
 
 /// How long another frontend waits for the present one to go. A frontend that is ending holds its connection
 /// for a moment, and its successor may already be there.
@@ -69,6 +70,7 @@ pub(crate) struct Gate<'s> {
     features_set: bool,
     /// SET_VRING_ENABLE held until then: the last one of each ring.
     held: BTreeMap<u32, Message>,
+    quota: MemoryQuota,
     status: u64,
 }
 
@@ -89,6 +91,7 @@ impl<'s> Gate<'s> {
             acked_protocol: ProtocolFeatures::empty(),
             features_set: false,
             held: BTreeMap::new(),
+            quota: MemoryQuota::default(),
             status: 0,
         }
     }
@@ -96,10 +99,13 @@ impl<'s> Gate<'s> {
     /// Serves the session to its end.
     pub(crate) fn run(&mut self) -> SessionEnd {
         let mut last = Request::GET_FEATURES;
+        // The handler acknowledges nothing before it was asked for its features, whatever a frontend negotiates.
+        if let Err(end) = self.exchange(&Message::new(last)) {
+            return end;
+        }
         loop {
-            match self.wait(last) {
-                Ok(()) => {}
-                Err(end) => return end,
+            if let Err(end) = self.wait(last) {
+                return end;
             }
             let message = match Message::receive(self.frontend) {
                 Ok(message) => message,
@@ -190,6 +196,13 @@ impl<'s> Gate<'s> {
                 let fits = (u64::from(MIN_MTU)..=u64::from(largest)).contains(&mtu);
                 self.acknowledge(&message, fits)
             }
+            Request::SET_MEM_TABLE | Request::ADD_MEM_REG | Request::REM_MEM_REG => {
+                self.quota.admit(&message).map_err(|why| SessionEnd::Refused(message.request, why))?;
+                self.pass(message)
+            }
+            Request::GET_MAX_MEM_SLOTS => self.answer(&message, &(MAX_REGIONS as u64).to_ne_bytes()),
+            // MAC, status and MTU are the device's; that a driver tries to write them is no reason to end.
+            Request::SET_CONFIG => self.acknowledge(&message, false).or(Ok(())),
             // A cable has no address table that such a frame would refresh.
             Request::SEND_RARP => self.acknowledge(&message, true),
             Request::SET_STATUS => {
@@ -199,7 +212,6 @@ impl<'s> Gate<'s> {
             Request::GET_STATUS => self.answer(&message, &self.status.to_ne_bytes()),
             Request::GET_FEATURES
             | Request::SET_OWNER
-            | Request::SET_MEM_TABLE
             | Request::SET_VRING_NUM
             | Request::SET_VRING_ADDR
             | Request::SET_VRING_BASE
@@ -208,11 +220,7 @@ impl<'s> Gate<'s> {
             | Request::SET_VRING_CALL
             | Request::SET_VRING_ERR
             | Request::SET_VRING_ENABLE
-            | Request::GET_CONFIG
-            | Request::SET_CONFIG
-            | Request::GET_MAX_MEM_SLOTS
-            | Request::ADD_MEM_REG
-            | Request::REM_MEM_REG => self.pass(message),
+            | Request::GET_CONFIG => self.pass(message),
             other => Err(SessionEnd::Refused(other, "it belongs to no feature offered")),
         }
     }
@@ -309,6 +317,5 @@ fn has_reply(request: Request) -> bool {
             | Request::GET_PROTOCOL_FEATURES
             | Request::GET_VRING_BASE
             | Request::GET_CONFIG
-            | Request::GET_MAX_MEM_SLOTS
     )
 }

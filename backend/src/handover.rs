@@ -40,15 +40,16 @@ impl<T: Clone> Handover<T> {
         }
     }
 
-    /// Control: replaces the state by a changed copy. Returns its generation.
-    pub(crate) fn update(&self, change: impl FnOnce(&mut T)) -> u64 {
+    /// Control: replaces the state by a changed copy. Returns its generation, and the old state: whoever drops
+    /// the last reference to that closes and unmaps what it holds, which the path must not be kept waiting for.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut T)) -> (u64, Arc<T>) {
         let mut current = lock(&self.current);
         let mut next = T::clone(&current);
         change(&mut next);
-        *current = Arc::new(next);
+        let old = std::mem::replace(&mut *current, Arc::new(next));
         let generation = self.generation.load(Ordering::Relaxed) + 1;
         self.generation.store(generation, Ordering::Release);
-        generation
+        (generation, old)
     }
 
     /// Control: waits until the path has taken over `generation` or a newer one. False if it has not within
@@ -67,6 +68,11 @@ impl<T: Clone> Handover<T> {
             };
         }
         true
+    }
+
+    /// Control: the newest generation that the path has taken over.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        *lock(&self.acknowledged)
     }
 
     /// Path: the newest generation. Ask between bursts; if it differs from the one served, `take` it.

@@ -35,6 +35,7 @@ mod handover;
 mod message;
 mod path;
 mod port;
+mod quota;
 mod record;
 mod ring;
 mod session;
@@ -42,6 +43,7 @@ mod sync;
 mod wakeup;
 
 use std::error::Error;
+use std::io::Write;
 
 pub use attach::{Endpoint, EndpointError};
 pub use cli::{Cli, Client, Command, CpuList, Mode, RunArgs};
@@ -58,8 +60,7 @@ const CAPABILITIES: &str = r#"{"type":"net"}"#;
 #[must_use]
 pub fn main(cli: Cli) -> i32 {
     if cli.print_capabilities {
-        println!("{CAPABILITIES}");
-        return 0;
+        return i32::from(writeln!(std::io::stdout(), "{CAPABILITIES}").is_err());
     }
     let result = match cli.command {
         Some(Command::Run(args)) => match args.crossover() {
@@ -77,13 +78,14 @@ pub fn main(cli: Cli) -> i32 {
                 text += &format!(": {error}");
                 cause = error.source();
             }
-            eprintln!("{text}");
+            // A closed stderr changes nothing about the failure.
+            let _ = writeln!(std::io::stderr(), "{text}");
             1
         }
     }
 }
 
 fn usage(reason: &str) -> i32 {
-    eprintln!("espwire: {reason}");
+    let _ = writeln!(std::io::stderr(), "espwire: {reason}");
     2
 }

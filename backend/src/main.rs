@@ -10,15 +10,22 @@ use tracing_subscriber::EnvFilter;
 
 fn main() {
     let filter = EnvFilter::try_from_env("ESPWIRE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // A writer of its own: no thread that serves a guest waits for whoever reads stderr. What does not fit its
+    // queue is lost.
+    let (stderr, guard) = tracing_appender::non_blocking(std::io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        .log_internal_errors(false)
         .init();
     // Management software asks with whatever other options it has: they are ignored then.
     if std::env::args_os().any(|arg| arg == "--print-capabilities") {
         std::process::exit(espwire::main(Cli { print_capabilities: true, command: None }));
     }
-    std::process::exit(espwire::main(Cli::parse()));
+    let code = espwire::main(Cli::parse());
+    // Lets the writer finish.
+    drop(guard);
+    std::process::exit(code);
 }

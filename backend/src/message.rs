@@ -5,8 +5,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
 /// Octets of the header: request, flags, size of the payload.
@@ -85,9 +85,6 @@ pub(crate) enum MessageError {
     /// A header that no frontend of protocol version 1 sends.
     #[error("{0}: bad header (flags {1:#x}, size {2})")]
     Header(Request, u32, u32),
-    /// More descriptors than any message carries.
-    #[error("{0}: {1} descriptors")]
-    Descriptors(Request, usize),
     /// The socket failed.
     #[error(transparent)]
     Socket(#[from] io::Error),
@@ -103,6 +100,11 @@ pub(crate) struct Message {
 }
 
 impl Message {
+    /// A request of our own, without payload.
+    pub(crate) fn new(request: Request) -> Self {
+        Self { request, flags: FLAG_VERSION_1, payload: Vec::new(), fds: Vec::new() }
+    }
+
     /// The reply to `self` with `payload`.
     pub(crate) fn reply(&self, payload: &[u8]) -> Self {
         Self {
@@ -163,9 +165,6 @@ impl Message {
         }
         let mut payload = vec![0; size as usize];
         receive_exactly(&socket, &mut payload, &mut fds).map_err(Interrupted::into_within)?;
-        if fds.len() > MAX_MESSAGE_FDS {
-            return Err(MessageError::Descriptors(request, fds.len()));
-        }
         Ok(Self { request, flags, payload, fds })
     }
 
@@ -225,6 +224,10 @@ fn receive_exactly(socket: impl AsFd, octets: &mut [u8], fds: &mut Vec<OwnedFd>)
                     if let RecvAncillaryMessage::ScmRights(rights) = message {
                         fds.extend(rights);
                     }
+                }
+                // Before more is read: each octet of a message can carry as many again.
+                if fds.len() > MAX_MESSAGE_FDS || received.flags.contains(ReturnFlags::CTRUNC) {
+                    return Err(Interrupted { done, error: Some(io::Error::other("too many descriptors")) });
                 }
                 if received.bytes == 0 {
                     return Err(Interrupted { done, error: None });

@@ -69,6 +69,8 @@ struct End {
     memory_lost: bool,
     /// For each ring the start (they count from 1) at which it broke a rule: it does not run again under it.
     broken_starts: [u64; 2],
+    /// For each ring the start whose fault was reported last.
+    reported_starts: [u64; 2],
 }
 
 /// The path of one queue pair. See the module's text.
@@ -98,6 +100,7 @@ impl Path {
             rings: [None, None],
             memory_lost: false,
             broken_starts: [0; 2],
+            reported_starts: [0; 2],
         };
         Ok(Self {
             ends: [end(&ports[0]), end(&ports[1])],
@@ -177,12 +180,14 @@ impl Path {
         if !same(end.state.memory.as_ref(), state.memory.as_ref()) {
             end.memory_lost = false;
         }
+        end.state = Arc::clone(&state);
+        end.generation = generation;
         for ring in [RX, TX] {
             let old = end.rings[ring].take();
             if let Some(old) = &old {
                 end.pair.leave(ring, old.ring.next());
             }
-            end.rings[ring] = end.view(&state, ring, old);
+            end.rings[ring] = end.view(ring, old);
         }
         if let [Some(rx), Some(tx)] = &end.rings
             && rx.ring.layout().overlaps(tx.ring.layout())
@@ -202,8 +207,6 @@ impl Path {
                 Wait::Poll => view.iter_mut().for_each(|view| view.ring.disarm()),
             }
         }
-        end.state = state;
-        end.generation = generation;
         end.pair.handover.acknowledge(generation);
     }
 
@@ -291,9 +294,10 @@ impl End {
         self.pair.handover.generation() != self.generation
     }
 
-    /// The view of a ring under `state`: the old one where it only got other notifications, `None` where it
-    /// does not run.
-    fn view(&self, state: &PairState, ring: usize, old: Option<RingView>) -> Option<RingView> {
+    /// The view of a ring under the state taken over: the old one where it only got other notifications, `None`
+    /// where it does not run.
+    fn view(&mut self, ring: usize, old: Option<RingView>) -> Option<RingView> {
+        let state = Arc::clone(&self.state);
         let RingState { starts, enabled, ref call, .. } = state.rings[ring];
         let config =
             state.ring_config(ring).filter(|_| !self.memory_lost && self.broken_starts[ring] != starts)?;
@@ -330,8 +334,13 @@ impl End {
         Some(view)
     }
 
-    /// Counts a ring's fault, logs it, and tells the frontend (SET_VRING_ERR).
-    fn report_fault(&self, ring: usize, fault: &dyn std::fmt::Display) {
+    /// Counts a ring's fault, logs it, and tells the frontend (SET_VRING_ERR): once for each start of the ring,
+    /// however often control looks at it.
+    fn report_fault(&mut self, ring: usize, fault: &dyn std::fmt::Display) {
+        let starts = self.state.rings[ring].starts;
+        if std::mem::replace(&mut self.reported_starts[ring], starts) == starts {
+            return;
+        }
         self.port.counts.ring_faults.fetch_add(1, Ordering::Relaxed);
         let name = if ring == RX { "RX" } else { "TX" };
         tracing::warn!(port = %self.port.name, "{name} ring stopped: {fault}");

@@ -1,8 +1,8 @@
 //! A port: what one VM's frontend has set up, as its sessions write it and its paths read it.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use espwire_virtnet::{ConfigSpace, Features};
@@ -109,18 +109,26 @@ pub(crate) struct Pair {
     pub(crate) handover: Handover<PairState>,
     /// Where each ring stood when the path let go of it: what GET_VRING_BASE answers.
     next: [AtomicU16; 2],
+    /// States that the path may still hold, each with the generation that replaced it.
+    retired: Mutex<Vec<(u64, Arc<PairState>)>>,
     /// Wakes the path out of its sleep. Shared by the two pairs that one path serves.
     wake: Arc<EventFd>,
 }
 
 impl Pair {
     pub(crate) fn new(wake: Arc<EventFd>) -> Self {
-        Self { handover: Handover::new(PairState::default()), next: Default::default(), wake }
+        Self {
+            handover: Handover::new(PairState::default()),
+            next: Default::default(),
+            retired: Mutex::default(),
+            wake,
+        }
     }
 
     /// Changes the state; the path takes it over before its next burst.
     pub(crate) fn update(&self, change: impl FnOnce(&mut PairState)) -> u64 {
-        let generation = self.handover.update(change);
+        let (generation, old) = self.handover.update(change);
+        self.retire(generation, old);
         // Fails only if the counter is full, and then the path has not slept for 2^64 wake-ups.
         let _ = self.wake.write(1);
         generation
@@ -129,7 +137,28 @@ impl Pair {
     /// Changes the state and waits until the path has let go of the old one.
     pub(crate) fn update_and_wait(&self, change: impl FnOnce(&mut PairState)) -> Result<(), NotAcknowledged> {
         let generation = self.update(change);
-        if self.handover.wait(generation, ACKNOWLEDGE_WITHIN) { Ok(()) } else { Err(NotAcknowledged) }
+        if !self.handover.wait(generation, ACKNOWLEDGE_WITHIN) {
+            return Err(NotAcknowledged);
+        }
+        self.drop_retired();
+        Ok(())
+    }
+
+    /// Keeps `old` until the path has taken over `generation`.
+    fn retire(&self, generation: u64, old: Arc<PairState>) {
+        self.drop_retired();
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).push((generation, old));
+    }
+
+    /// Drops, on this thread, what the path has let go of: closing a descriptor or unmapping memory may take as
+    /// long as whoever is behind it likes.
+    fn drop_retired(&self) {
+        let acknowledged = self.handover.acknowledged();
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        let (gone, kept): (Vec<_>, _) = retired.drain(..).partition(|(by, _)| *by <= acknowledged);
+        *retired = kept;
+        drop(retired);
+        drop(gone);
     }
 
     /// Control: index of the next chain of `ring`, as the path left it.
@@ -137,7 +166,7 @@ impl Pair {
         self.next[ring].load(Ordering::Acquire)
     }
 
-    /// Path: leaves `ring` at `next`.
+    /// Leaves `ring` at `next`: the path where it stopped, control where the frontend says it stands.
     pub(crate) fn leave(&self, ring: usize, next: u16) {
         self.next[ring].store(next, Ordering::Release);
     }
@@ -186,6 +215,9 @@ impl Port {
     /// The frontend is gone: every ring is stopped, every mapping let go.
     pub(crate) fn disconnect(&self) -> Result<(), NotAcknowledged> {
         let stopped: Vec<_> = self.pairs.iter().map(|pair| pair.update_and_wait(PairState::clear)).collect();
+        for pair in &self.pairs {
+            [RX, TX].iter().for_each(|&ring| pair.leave(ring, 0));
+        }
         stopped.into_iter().collect()
     }
 }
@@ -202,7 +234,8 @@ mod tests {
     #[test]
     fn control_waits_for_the_path_and_gives_up_in_time() {
         let handover = Handover::new(1);
-        let generation = handover.update(|value| *value += 1);
+        let (generation, old) = handover.update(|value| *value += 1);
+        assert_eq!(*old, 1);
         assert!(!handover.wait(generation, Duration::from_millis(1)));
         let (taken, value) = handover.take();
         assert_eq!((taken, *value), (generation, 2));

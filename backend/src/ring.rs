@@ -146,9 +146,11 @@ impl VringT<Memory> for ControlRing {
         self.pair.next(self.ring)
     }
 
-    /// SET_VRING_BASE: not used. A ring starts where its used index stands, which is the same after an
-    /// orderly stop and right after a crash as well.
-    fn set_queue_next_avail(&self, _base: u16) {}
+    /// SET_VRING_BASE: only what GET_VRING_BASE answers for a ring that never runs. A ring starts where its used
+    /// index stands, which is the same after an orderly stop and right after a crash as well.
+    fn set_queue_next_avail(&self, base: u16) {
+        self.pair.leave(self.ring, base);
+    }
 
     fn set_queue_next_used(&self, _idx: u16) {}
 

@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use vhost_user_backend::VhostUserDaemon;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
@@ -12,6 +13,9 @@ use crate::device::Device;
 use crate::gate::{Gate, SessionEnd};
 use crate::port::Port;
 use crate::ring::with_rings_of;
+
+/// How long the request handler may take for a reply; the longest that it waits for is a path, twice.
+const REPLY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a session could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -50,10 +54,11 @@ pub(crate) fn serve(
     drop(handler);
     // It ended because its socket did, or with the error that the gate has noticed.
     let handled = daemon.wait();
-    drop(daemon);
+    // Before the daemon lets go of the memory: the path must not be the last to hold it.
     if let Err(error) = port.disconnect() {
         tracing::error!(port = %port.name, %error, "rings not stopped");
     }
+    drop(daemon);
     port.counts.disconnects.fetch_add(1, Ordering::Relaxed);
     match (&end, &handled) {
         (SessionEnd::HungUp, _) => tracing::info!(port = %port.name, "frontend hung up"),
@@ -74,5 +79,7 @@ fn connect(start: impl FnOnce(&str) -> Result<(), String>) -> Result<UnixStream,
     let listener = UnixListener::bind(&path).map_err(private)?;
     let path = path.to_str().ok_or_else(|| private(io::ErrorKind::InvalidFilename.into()))?;
     start(path).map_err(SessionError::Daemon)?;
-    listener.accept().map(|(stream, _)| stream).map_err(private)
+    let (stream, _) = listener.accept().map_err(private)?;
+    stream.set_read_timeout(Some(REPLY_WITHIN)).map_err(private)?;
+    Ok(stream)
 }

@@ -19,6 +19,7 @@
 //! [`RegionTable`], a snapshot that keeps the mapping alive as long as any ring uses it. If the memory
 //! behind the mapping is taken away (the frontend truncates its file), the fault is contained by
 //! [`sigbus`]: zero pages appear in the hole and the table says that it [is broken](RegionTable::is_broken).
+//! A driver is called through an eventfd that the frontend shares; a [`Signaller`] does it without ever blocking.
 //!
 //! # Example
 //!
@@ -64,6 +65,7 @@ mod driver;
 mod layout;
 mod region;
 pub mod sigbus;
+mod signal;
 #[cfg(test)]
 mod testing;
 
@@ -72,3 +74,4 @@ pub use device::{Burst, Chain, DeviceRing, MAX_BURST, Reservation, ReserveError,
 pub use driver::{Buffer, DriverRing, UsedFault};
 pub use layout::{RingConfig, RingError, RingLayout};
 pub use region::{RegionError, RegionTable};
+pub use signal::{Signaller, is_eventfd};

@@ -12,6 +12,8 @@ use crate::sigbus;
 
 /// `f_type` of hugetlbfs in statfs(2), also of a memfd made with `MFD_HUGETLB`.
 const HUGETLBFS_MAGIC: i64 = 0x9584_58f6;
+/// `f_type` of tmpfs, also of any other memfd and of /dev/shm.
+const TMPFS_MAGIC: i64 = 0x0102_1994;
 
 /// Why a set of regions can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +25,10 @@ pub enum RegionError {
     /// The region is not mapped for reading and writing.
     #[error("region at {0:#x} is not mapped readable and writable")]
     Protection(u64),
+    /// The file behind the region is not in memory: not on tmpfs or hugetlbfs. A page fault on any other file
+    /// waits for a disk, a server or a FUSE process, and with it whoever touches the page.
+    #[error("region at {0:#x} is a file of type {1:#x}, neither a memfd nor on tmpfs or hugetlbfs")]
+    FileSystem(u64, i64),
     /// The handler for SIGBUS could not be installed.
     #[error("can't install the SIGBUS handler")]
     Handler(#[source] std::io::Error),
@@ -72,7 +78,7 @@ impl RegionTable {
     ///
     /// # Errors
     ///
-    /// [`RegionError::Protection`] for a mapping without read or write access, [`RegionError::TooManyRegions`]
+    /// [`RegionError::FileSystem`] for a file that is not in memory, [`RegionError::Protection`] for a mapping without read or write access, [`RegionError::TooManyRegions`]
     /// and [`RegionError::Handler`] when the containment of SIGBUS can't be had.
     pub fn new<B>(memory: Arc<GuestMemoryMmap<B>>) -> Result<Arc<Self>, RegionError>
     where
@@ -85,7 +91,12 @@ impl RegionTable {
             let access = libc::PROT_READ | libc::PROT_WRITE;
             let host = NonNull::new(region.as_ptr()).filter(|_| region.prot() & access == access);
             let host = host.ok_or(RegionError::Protection(start))?;
-            let page = region.file_offset().map_or(page_size(), |f| page_size_of(f.file()));
+            let page = match region.file_offset() {
+                Some(file) => {
+                    page_size_of(file.file()).map_err(|kind| RegionError::FileSystem(start, kind))?
+                }
+                None => page_size(),
+            };
             let registration = sigbus::Registration::new(host.as_ptr() as usize, region.size(), page)
                 .ok_or(RegionError::TooManyRegions)?;
             regions.push(Region { start, len: region.len(), host, _registration: registration });
@@ -165,12 +176,13 @@ fn page_size() -> usize {
 }
 
 /// Page size of the file behind a mapping: a hole in a hugetlbfs file can only be filled by whole huge pages.
-fn page_size_of(file: &std::fs::File) -> usize {
-    match rustix::fs::fstatfs(file) {
-        Ok(stat) if stat.f_type == HUGETLBFS_MAGIC => {
-            usize::try_from(stat.f_bsize).unwrap_or_else(|_| page_size())
-        }
-        _ => page_size(),
+/// The type of its file system, if that is neither tmpfs nor hugetlbfs; 0 if it can't be told.
+fn page_size_of(file: &std::fs::File) -> Result<usize, i64> {
+    let stat = rustix::fs::fstatfs(file).map_err(|_| 0)?;
+    match stat.f_type {
+        TMPFS_MAGIC => Ok(page_size()),
+        HUGETLBFS_MAGIC => usize::try_from(stat.f_bsize).map_err(|_| stat.f_type),
+        other => Err(other),
     }
 }
 

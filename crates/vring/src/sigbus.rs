@@ -154,7 +154,8 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, _context: 
 
 /// Puts a zero page over `addr` and marks every registered region around it broken; false if there is none.
 fn contain(addr: usize) -> bool {
-    let mut page = 0;
+    // The page around `addr`, and the whole region: start and octets of each.
+    let mut ranges = None;
     for slot in &SLOTS {
         let version = slot.version.load(Ordering::Acquire);
         if version % 4 != 2 {
@@ -165,28 +166,31 @@ fn contain(addr: usize) -> bool {
         fence(Ordering::Acquire);
         if (start..end).contains(&addr) && slot.version.load(Ordering::Relaxed) == version {
             slot.broken.store(true, Ordering::Relaxed);
-            page = slot_page;
+            ranges = Some([(addr & !(slot_page - 1), slot_page), (start, end - start)]);
         }
     }
-    if page == 0 {
-        return false;
-    }
-    let first = addr & !(page - 1);
-    // SAFETY: the page is part of a mapping that a live RegionTable owns (the faulting code holds it), so
-    // nothing of ours but guest memory can be there; MAP_FIXED replaces exactly that page. Ordinary zero
+    let Some([page, region]) = ranges else { return false };
+    FAULTS.fetch_add(1, Ordering::Relaxed);
+    // A page of its own splits the mapping, and a process may have only so many: the whole region then.
+    map_zeros(page) || map_zeros(region)
+}
+
+/// Maps zero pages over `len` octets from `start` on, in place of what is mapped there.
+fn map_zeros((start, len): (usize, usize)) -> bool {
+    // SAFETY: the range is part of a mapping that a live RegionTable owns (the faulting code holds it), so
+    // nothing of ours but guest memory can be there; MAP_FIXED replaces exactly that range. Ordinary zero
     // pages may take the place of a whole huge page.
     // JUSTIFICATION: there is no other way to let the interrupted access finish.
     let mapped = unsafe {
         libc::mmap(
-            first as *mut libc::c_void,
-            page,
+            start as *mut libc::c_void,
+            len,
             libc::PROT_READ | libc::PROT_WRITE,
             libc::MAP_FIXED | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
             -1,
             0,
         )
     };
-    FAULTS.fetch_add(1, Ordering::Relaxed);
     mapped != libc::MAP_FAILED
 }
 

@@ -86,7 +86,7 @@ fn after_a_pause_the_path_uses_nothing_of_before() {
             let (handover, stop) = (Arc::clone(&handover), Arc::clone(&stop));
             thread::spawn(move || path(&handover, 2, &stop))
         };
-        let generation = handover.update(|state| *state = None);
+        let (generation, _) = handover.update(|state| *state = None);
         assert!(handover.wait(generation, LONG));
         mapping.unmap();
         stop.store(true, Ordering::Release);
@@ -107,7 +107,7 @@ fn an_acknowledged_generation_covers_the_ones_before() {
         };
         // A new call descriptor, say: the mapping stays.
         handover.update(|_| ());
-        let generation = handover.update(|state| *state = Some(Arc::clone(&second)));
+        let (generation, _) = handover.update(|state| *state = Some(Arc::clone(&second)));
         assert!(handover.wait(generation, LONG));
         first.unmap();
         stop.store(true, Ordering::Release);
@@ -142,7 +142,7 @@ fn a_path_that_goes_to_sleep_misses_no_generation() {
         let control = {
             let (handover, wake) = (Arc::clone(&handover), Arc::clone(&wake));
             thread::spawn(move || {
-                let generation = handover.update(|value| *value = 1);
+                let (generation, _) = handover.update(|value| *value = 1);
                 *wake.0.lock().unwrap() = true;
                 wake.1.notify_one();
                 assert!(handover.wait(generation, LONG));
