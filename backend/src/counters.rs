@@ -170,7 +170,7 @@ impl PublishedCounts {
             let before = self.version.load(Ordering::Acquire);
             let words = std::array::from_fn(|i| self.words[i].load(Ordering::Relaxed));
             fence(Ordering::Acquire);
-            if before % 2 == 0 && self.version.load(Ordering::Relaxed) == before {
+            if before.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == before {
                 return DirectionCounts::from_words(words);
             }
             std::hint::spin_loop();

@@ -3,12 +3,14 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 
+use espwire_vring::Signaller;
 use event_manager::{EventManager, EventOps, Events, MutEventSubscriber, SubscriberOps};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
@@ -75,7 +77,8 @@ pub enum CrossoverError {
 pub fn run(config: &CrossoverConfig) -> Result<(), CrossoverError> {
     let start = |what| move |source: io::Error| CrossoverError::Start { what, source };
     // The sockets are removed when this function ends; a port's thread may outlive it.
-    let (attachments, _bound) = attach(config)?;
+    let (attachment_a, _bound_a) = attach(config, 0)?;
+    let (attachment_b, _bound_b) = attach(config, 1)?;
     tempfile::tempdir().map_err(start("a private folder in the temporary folder"))?;
     let (end_reader, end_writer) = UnixStream::pair().map_err(start("the main loop"))?;
     let (usr_reader, usr_writer) = UnixStream::pair().map_err(start("the main loop"))?;
@@ -103,9 +106,9 @@ pub fn run(config: &CrossoverConfig) -> Result<(), CrossoverError> {
     for (index, wake) in wakes.into_iter().enumerate() {
         crossover.start_path(index, Arc::new(PathShared::new(wake)), clone(&end_writer)?)?;
     }
-    for (attachment, port) in attachments.iter().zip(&crossover.ports) {
+    for (attachment, port) in [attachment_a, attachment_b].into_iter().zip(&crossover.ports) {
         tracing::info!(port = %port.name, "{}", config.ports[port.name as usize].1);
-        serve_port(Arc::clone(attachment), Arc::clone(port), clone(&end_writer)?).map_err(start("a port"))?;
+        serve_port(attachment, Arc::clone(port), clone(&end_writer)?).map_err(start("a port"))?;
     }
     let ended = crossover.wait(end_reader, usr_reader);
     let stopped = crossover.stop();
@@ -113,15 +116,15 @@ pub fn run(config: &CrossoverConfig) -> Result<(), CrossoverError> {
     ended.and(stopped)
 }
 
+/// Port `index`'s attachment, and the socket that is to be removed at the end.
 fn attach(
     config: &CrossoverConfig,
-) -> Result<([Arc<Attachment>; 2], [Option<BoundPath>; 2]), CrossoverError> {
-    let attach = |(port, endpoint): &(PortConfig, Endpoint)| {
-        Attachment::new(endpoint)
-            .map_err(|source| CrossoverError::Endpoint { port: port.name.as_str(), source })
-    };
-    let ((a, bound_a), (b, bound_b)) = (attach(&config.ports[0])?, attach(&config.ports[1])?);
-    Ok(([Arc::new(a), Arc::new(b)], [bound_a, bound_b]))
+    index: usize,
+) -> Result<(Arc<Attachment>, Option<BoundPath>), CrossoverError> {
+    let (port, endpoint) = &config.ports[index];
+    let (attachment, bound) = Attachment::new(endpoint)
+        .map_err(|source| CrossoverError::Endpoint { port: port.name.as_str(), source })?;
+    Ok((Arc::new(attachment), bound))
 }
 
 /// Serves a port's frontends on a thread of its own; tells `end` when there can't be another.
@@ -162,7 +165,12 @@ impl Crossover<'_> {
         shared: Arc<PathShared>,
         end: UnixStream,
     ) -> Result<(), CrossoverError> {
-        let path = Path::new(&self.ports, index, Arc::clone(&shared), self.config.wait)?;
+        let start = |source| CrossoverError::Start { what: "a data path", source };
+        let signaller = Signaller::new().map_err(start)?;
+        if let Some(reason) = signaller.fallback() {
+            tracing::warn!(%reason, "no AIO: a frontend that fills its own call descriptor can stop this cable");
+        }
+        let path = Path::new(&self.ports, index, Arc::clone(&shared), self.config.wait, signaller)?;
         let cpu = (!self.config.cpus.is_empty()).then(|| self.config.cpus[index % self.config.cpus.len()]);
         let run = move || {
             let _told = TellOnDrop(end);
@@ -173,7 +181,7 @@ impl Crossover<'_> {
             None => spawn(),
             Some(cpu) => pinned(cpu, spawn),
         };
-        let thread = thread.map_err(|source| CrossoverError::Start { what: "a data path", source })?;
+        let thread = thread.map_err(start)?;
         self.paths.push(RunningPath { shared, thread: Some(thread) });
         Ok(())
     }
@@ -240,8 +248,7 @@ fn replace_file(path: &FilePath, text: &str) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(FilePath::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(text.as_bytes())?;
-    let readable = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    file.as_file().set_permissions(readable)?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
     file.persist(path)?;
     Ok(())
 }

@@ -8,7 +8,8 @@ use espwire_virtnet::{
     ETHERNET_HEADER_LEN, Features, Header, LEGACY_HEADER_LEN, MAX_FRAME_LEN, MAX_HEADER_LEN,
 };
 use espwire_vring::{
-    Chain, DeviceRing, MAX_BURST, MAX_CHAIN, RegionTable, ReserveError, RingConfig, RingFault, sigbus,
+    Chain, DeviceRing, MAX_BURST, MAX_CHAIN, RegionTable, ReserveError, RingConfig, RingFault, Signaller,
+    sigbus,
 };
 
 use crate::counters::{DirectionCounts, DropReason};
@@ -37,25 +38,20 @@ pub(crate) struct RingView {
 impl RingView {
     /// Publishes what was completed and calls the driver if it wants that. Returns whether it was called.
     #[inline]
-    fn publish(&mut self) -> bool {
+    fn publish(&mut self, signaller: &mut Signaller) -> bool {
         self.ring.publish();
-        self.ring.needs_call() && self.call()
+        self.ring.needs_call() && self.call(signaller)
     }
 
-    /// Calls the driver. A full or broken descriptor is the guest's own loss.
-    pub(crate) fn call(&self) -> bool {
-        self.call.as_ref().is_some_and(|fd| notify(fd))
+    /// Calls the driver. A full counter has woken it already.
+    pub(crate) fn call(&self, signaller: &mut Signaller) -> bool {
+        self.call.as_ref().is_some_and(|call| signaller.signal(call).is_ok())
     }
 
     /// Whether the ring lies where `config` says, in `memory`.
     pub(crate) fn runs_on(&self, memory: &Arc<RegionTable>, config: &RingConfig) -> bool {
         self.ring.layout().config() == config && Arc::ptr_eq(self.ring.layout().table(), memory)
     }
-}
-
-/// Adds one to an eventfd that was made non-blocking.
-pub(crate) fn notify(fd: &OwnedFd) -> bool {
-    rustix::io::write(fd, &1u64.to_ne_bytes()).is_ok()
 }
 
 /// What a turn of a direction came to.
@@ -115,6 +111,7 @@ impl Direction {
         from: &mut RingView,
         mut to: Option<&mut RingView>,
         is_stale: impl Fn() -> bool,
+        signaller: &mut Signaller,
     ) -> Turn {
         let header_len = from.features.header_len();
         // While the first frame waits, the ones behind it need not be looked at.
@@ -155,11 +152,11 @@ impl Direction {
         }
         burst.complete(done);
         if let Some(to) = to {
-            self.counts.rx_calls += u64::from(to.publish());
+            self.counts.rx_calls += u64::from(to.publish(signaller));
             let rejected = to.ring.rejected();
             self.counts.rx_bad_chains += rejected - std::mem::replace(&mut to.rejected, rejected);
         }
-        self.counts.tx_calls += u64::from(from.publish());
+        self.counts.tx_calls += u64::from(from.publish(signaller));
         match waiting {
             Some(until) if done == 0 => Turn::Waiting(until),
             _ => Turn::Moved,

@@ -176,7 +176,11 @@ impl<'s> Gate<'s> {
             }
             Request::GET_PROTOCOL_FEATURES => {
                 let reply = self.exchange(&message)?;
-                let bits = malformed_if_none(&reply, reply.as_u64())? | own_features().bits();
+                let mut bits = malformed_if_none(&reply, reply.as_u64())? | own_features().bits();
+                if first != Request::SET_OWNER {
+                    // QEMU keeps a NIC's configuration space itself, and warns where a backend offers one.
+                    bits &= !ProtocolFeatures::CONFIG.bits();
+                }
                 self.answer(&message, &bits.to_ne_bytes())
             }
             Request::SET_PROTOCOL_FEATURES => {

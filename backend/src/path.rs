@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use espwire_vring::{DeviceRing, RingLayout, sigbus};
+use espwire_vring::{DeviceRing, RingLayout, Signaller, sigbus};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::counters::PublishedCounts;
-use crate::direction::{Direction, RingView, Turn, notify};
+use crate::direction::{Direction, RingView, Turn};
 use crate::port::{Pair, PairState, Port, RX, RingState, TX};
 use crate::wakeup::Wakeups;
 
@@ -80,6 +80,7 @@ pub(crate) struct Path {
     shared: Arc<PathShared>,
     wait: Wait,
     wakeups: Wakeups,
+    signaller: Signaller,
     /// [`sigbus::faults`] when it was last looked at.
     faults: u64,
 }
@@ -91,6 +92,7 @@ impl Path {
         index: usize,
         shared: Arc<PathShared>,
         wait: Wait,
+        signaller: Signaller,
     ) -> Result<Self, event_manager::Error> {
         let end = |port: &Arc<Port>| End {
             port: Arc::clone(port),
@@ -108,6 +110,7 @@ impl Path {
             wakeups: Wakeups::new(Arc::clone(&shared.wake))?,
             shared,
             wait,
+            signaller,
             faults: sigbus::faults(),
         })
     }
@@ -155,7 +158,12 @@ impl Path {
         let ([_, Some(tx)], [rx, _]) = (&mut sender.rings, &mut receiver.rings) else { return Turn::Idle };
         let (sent_by, sent_to) = ((&sender.pair, sender.generation), (&receiver.pair, receiver.generation));
         let is_stale = || [sent_by, sent_to].iter().any(|(pair, seen)| pair.handover.generation() != *seen);
-        let turn = self.directions[from].run_burst(tx, rx.as_mut().filter(|rx| rx.enabled), is_stale);
+        let turn = self.directions[from].run_burst(
+            tx,
+            rx.as_mut().filter(|rx| rx.enabled),
+            is_stale,
+            &mut self.signaller,
+        );
         if let Turn::Broken(fault) = turn {
             self.break_ring(from, TX, &fault);
             return Turn::Idle;
@@ -187,12 +195,12 @@ impl Path {
             if let Some(old) = &old {
                 end.pair.leave(ring, old.ring.next());
             }
-            end.rings[ring] = end.view(ring, old);
+            end.rings[ring] = end.view(ring, old, &mut self.signaller);
         }
         if let [Some(rx), Some(tx)] = &end.rings
             && rx.ring.layout().overlaps(tx.ring.layout())
         {
-            end.report_fault(TX, &"it overlaps the RX ring");
+            end.report_fault(TX, &"it overlaps the RX ring", &mut self.signaller);
             end.rings[TX] = None;
         }
         for (ring, view) in end.rings.iter_mut().enumerate() {
@@ -240,7 +248,7 @@ impl Path {
     /// A ring broke a rule: it stands still until its driver sets it up again.
     fn break_ring(&mut self, index: usize, ring: usize, fault: &dyn std::fmt::Display) {
         let end = &mut self.ends[index];
-        end.report_fault(ring, fault);
+        end.report_fault(ring, fault, &mut self.signaller);
         end.broken_starts[ring] = end.state.rings[ring].starts;
         self.stop_ring(index, ring);
     }
@@ -296,7 +304,7 @@ impl End {
 
     /// The view of a ring under the state taken over: the old one where it only got other notifications, `None`
     /// where it does not run.
-    fn view(&mut self, ring: usize, old: Option<RingView>) -> Option<RingView> {
+    fn view(&mut self, ring: usize, old: Option<RingView>, signaller: &mut Signaller) -> Option<RingView> {
         let state = Arc::clone(&self.state);
         let RingState { starts, enabled, ref call, .. } = state.rings[ring];
         let config =
@@ -312,7 +320,7 @@ impl End {
                     None => (0, DeviceRing::start(layout)),
                 },
                 Err(fault) => {
-                    self.report_fault(ring, &fault);
+                    self.report_fault(ring, &fault, signaller);
                     return None;
                 }
             },
@@ -329,14 +337,14 @@ impl End {
         };
         if renotified {
             // Whoever served the ring before may have died between publishing and calling.
-            view.call();
+            view.call(signaller);
         }
         Some(view)
     }
 
     /// Counts a ring's fault, logs it, and tells the frontend (SET_VRING_ERR): once for each start of the ring,
     /// however often control looks at it.
-    fn report_fault(&mut self, ring: usize, fault: &dyn std::fmt::Display) {
+    fn report_fault(&mut self, ring: usize, fault: &dyn std::fmt::Display, signaller: &mut Signaller) {
         let starts = self.state.rings[ring].starts;
         if std::mem::replace(&mut self.reported_starts[ring], starts) == starts {
             return;
@@ -345,7 +353,8 @@ impl End {
         let name = if ring == RX { "RX" } else { "TX" };
         tracing::warn!(port = %self.port.name, "{name} ring stopped: {fault}");
         if let Some(err) = &self.state.rings[ring].err {
-            notify(err);
+            // An error descriptor that is none is the frontend's own loss.
+            let _ = signaller.signal(err);
         }
     }
 }

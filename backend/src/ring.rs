@@ -6,10 +6,12 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard};
 
+use espwire_vring::is_eventfd;
+use rustix::fs::OFlags;
 use vhost_user_backend::{VringMutex, VringState, VringStateGuard, VringStateMutGuard, VringT};
 use virtio_queue::Error as QueueError;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
@@ -61,22 +63,18 @@ impl ControlRing {
     }
 }
 
-fn shared(file: Option<File>) -> Option<Arc<OwnedFd>> {
-    file.map(|file| Arc::new(OwnedFd::from(file)))
-}
-
-/// Like `shared`, for a descriptor that the path writes to: it must never block there.
-fn shared_nonblocking(file: Option<File>) -> Option<Arc<OwnedFd>> {
-    let fd = shared(file)?;
-    let set = rustix::fs::fcntl_getfl(&fd)
-        .and_then(|flags| rustix::fs::fcntl_setfl(&fd, flags | rustix::fs::OFlags::NONBLOCK));
-    match set {
-        Ok(()) => Some(fd),
-        Err(error) => {
-            tracing::warn!(%error, "notification descriptor refused");
-            None
-        }
+/// Takes a descriptor for notifications over: an eventfd, since anything else could make whoever polls, writes
+/// or closes it wait for the one behind it (a FUSE file, a socket that lingers).
+fn event(file: Option<File>) -> Option<Arc<OwnedFd>> {
+    let fd = OwnedFd::from(file?);
+    if !is_eventfd(fd.as_fd()) {
+        tracing::warn!("a notification descriptor that is no eventfd was refused");
+        return None;
     }
+    // For `Signaller`'s fallback, which writes.
+    let set =
+        rustix::fs::fcntl_getfl(&fd).and_then(|flags| rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK));
+    set.ok().map(|()| Arc::new(fd))
 }
 
 impl<'a> VringStateGuard<'a, Memory> for ControlRing {
@@ -179,7 +177,7 @@ impl VringT<Memory> for ControlRing {
         if file.is_none() && self.stopping.swap(false, Ordering::Relaxed) {
             return self.update(|ring| ring.kick = None);
         }
-        let kick = shared(file);
+        let kick = event(file);
         self.update(|ring| {
             ring.kick = kick;
             if !ring.running {
@@ -190,12 +188,12 @@ impl VringT<Memory> for ControlRing {
     }
 
     fn set_call(&self, file: Option<File>) {
-        let call = shared_nonblocking(file);
+        let call = event(file);
         self.update(|ring| ring.call = call);
     }
 
     fn set_err(&self, file: Option<File>) {
-        let err = shared_nonblocking(file);
+        let err = event(file);
         self.update(|ring| ring.err = err);
     }
 }

@@ -19,8 +19,8 @@ struct Kicks {
     counts: [u64; RINGS],
 }
 
-/// Descriptors are watched edge-triggered and never read: a kick descriptor may be anything that the
-/// frontend chose to send, and reading it could block or fail.
+/// Descriptors are watched edge-triggered and never read: that a kick came is all there is to know, and whoever
+/// shares the eventfd could make a read block.
 fn edges(fd: &impl std::os::fd::AsRawFd, data: u32) -> Events {
     Events::with_data(fd, data, EventSet::IN | EventSet::EDGE_TRIGGERED)
 }

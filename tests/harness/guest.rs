@@ -49,8 +49,6 @@ impl Lab {
         let errors = socket.with_extension("qemu");
         let mut command = Command::new(repository().join("qemu/vm"));
         command.args(["--name", name, "--die-with-parent", "--echo", "off"]).args(options);
-        // On a busy host the kernel's test of the timer can fail, and then it panics: no such test.
-        command.args(["--append", "no_timer_check"]);
         command.arg("--socket").arg(socket).arg("--guest").arg(&self.guest);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         command.stderr(File::create(&errors).expect("a file for QEMU's messages"));

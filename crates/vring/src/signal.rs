@@ -1,4 +1,4 @@
-//! Signals of eventfds that somebody else shares: what a call costs nobody but its receiver.
+//! Signals of eventfds that somebody else shares, which never block.
 
 use std::ffi::{c_long, c_ulong};
 use std::fs::{File, OpenOptions, read_link};
@@ -22,6 +22,10 @@ use rustix::event::{EventfdFlags, eventfd};
 ///
 /// If AIO can't be had, signals are written by write(2), which gives all of this up: see
 /// [`fallback`](Self::fallback).
+///
+/// What it does not bound: the kernel runs through everyone who waits for the eventfd, some 50 ns each, as it
+/// does for write(2). A frontend that adds thousands of epoll instances to it makes each signal that much
+/// longer.
 ///
 /// One per thread. It costs an AIO context, counted as 32 against `fs.aio-max-nr`, some pages, and one
 /// descriptor. Dropping it waits for the kernel to take the context down: tens of milliseconds.
@@ -58,8 +62,9 @@ impl Signaller {
 
     /// Why signals are written by write(2); `None` if they are not, as it should be.
     ///
-    /// `ENOSYS`: a kernel without `CONFIG_AIO`. `EPERM` and others, too: a seccomp filter. `EAGAIN`: the contexts
-    /// of all processes on the machine exceed `fs.aio-max-nr`. `ENOENT`: there is no /dev/null.
+    /// `ENOSYS`: a kernel without `CONFIG_AIO`. `EPERM`, as a rule: a seccomp filter. `EAGAIN`: the contexts of
+    /// all processes on the machine exceed `fs.aio-max-nr`. `ENOENT`: there is no /dev/null. No errno, but
+    /// `Unsupported`: a signal did not arrive at once.
     ///
     /// In the fallback whoever hands an eventfd over has to be trusted not to make it block, and the caller has
     /// to set `O_NONBLOCK` and to ask [`is_eventfd`] when it takes it.
@@ -118,7 +123,7 @@ pub fn is_eventfd(fd: BorrowedFd<'_>) -> bool {
     }
     // A read from a file that is open for writing alone: EBADF, but only once `aio_resfd` is found good.
     let context = OpenOptions::new().write(true).open("/dev/null").and_then(Context::new);
-    let refused = context.and_then(|context| Ok(context.submit(fd).err()));
+    let refused = context.map(|context| context.submit(fd).err());
     refused.is_ok_and(|error| error.and_then(|error| error.raw_os_error()) == Some(libc::EBADF))
 }
 
@@ -176,7 +181,8 @@ impl Context {
         let event = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         context.submit(event.as_fd())?;
         let mut count = [0; 8];
-        rustix::io::read(&event, &mut count)?;
+        // Nothing to read: the count stays zero.
+        let _ = rustix::io::read(&event, &mut count);
         match (u64::from_ne_bytes(count), context.reap()) {
             (1, 1) => Ok(context),
             (_, reaped) if reaped < 0 => Err(io::Error::last_os_error()),
