@@ -77,7 +77,9 @@ fn a_thousand_hang_ups_disturb_nobody() {
     println!("{ROUNDS} rounds, {sent} frames, longest return of a TX chain {longest:?}");
     println!("descriptors {} -> {}, resident {} -> {} KiB", level.0, now.0, level.1, now.1);
     assert_eq!(now.0, level.0, "descriptors");
-    assert!(now.1 <= level.1 + 512, "resident memory grew from {} to {} KiB", level.1, now.1);
+    // AddressSanitizer keeps what was freed.
+    let sanitized = std::env::var_os("ESPWIRE_SANITIZER").is_some();
+    assert!(sanitized || now.1 <= level.1 + 512, "resident memory grew from {} to {} KiB", level.1, now.1);
     assert_eq!(counters.number('b', "connects"), ROUNDS as u64);
     drop(a);
     let counters = cable.stop();

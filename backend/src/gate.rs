@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use espwire_virtnet::{Features, MAX_MTU, MIN_MTU};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use vhost::vhost_user::message::VhostUserProtocolFeatures as ProtocolFeatures;
+use vhost::vhost_user::message::{FrontendReq, VhostUserProtocolFeatures as ProtocolFeatures};
 
 use crate::message::{Message, MessageError, Request};
 use crate::port::Port;
@@ -32,6 +32,9 @@ const OTHERS_WAIT: Duration = Duration::from_secs(1);
 fn own_features() -> ProtocolFeatures {
     ProtocolFeatures::MTU | ProtocolFeatures::RARP | ProtocolFeatures::STATUS
 }
+
+/// Why a request is refused that no frontend should send.
+const NOT_OFFERED: &str = "it belongs to no feature offered";
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -98,9 +101,9 @@ impl<'s> Gate<'s> {
 
     /// Serves the session to its end.
     pub(crate) fn run(&mut self) -> SessionEnd {
-        let mut last = Request::GET_FEATURES;
+        let mut last = Request::from(FrontendReq::GET_FEATURES);
         // The handler acknowledges nothing before it was asked for its features, whatever a frontend negotiates.
-        if let Err(end) = self.exchange(&Message::new(last)) {
+        if let Err(end) = self.exchange(&Message::new(FrontendReq::GET_FEATURES)) {
             return end;
         }
         loop {
@@ -161,71 +164,74 @@ impl<'s> Gate<'s> {
 
     fn serve(&mut self, message: Message) -> Result<(), SessionEnd> {
         let first = *self.first_request.get_or_insert(message.request);
-        check_descriptors(&message)?;
-        match message.request {
-            Request::SET_VRING_ENABLE if !self.features_set => self.hold(message),
-            Request::SET_FEATURES => {
+        let Some(request) = message.request.known() else {
+            return Err(SessionEnd::Refused(message.request, NOT_OFFERED));
+        };
+        check_descriptors(&message, request)?;
+        match request {
+            FrontendReq::SET_VRING_ENABLE if !self.features_set => self.hold(message),
+            FrontendReq::SET_FEATURES => {
                 let features = Features(malformed_if_none(&message, message.as_u64())?);
                 self.pass(message)?;
                 self.features_set = true;
                 self.release(features)
             }
-            Request::RESET_OWNER | Request::RESET_DEVICE => {
+            FrontendReq::RESET_OWNER | FrontendReq::RESET_DEVICE => {
                 self.features_set = false;
                 self.pass(message)
             }
-            Request::GET_PROTOCOL_FEATURES => {
+            FrontendReq::GET_PROTOCOL_FEATURES => {
                 let reply = self.exchange(&message)?;
                 let mut bits = malformed_if_none(&reply, reply.as_u64())? | own_features().bits();
-                if first != Request::SET_OWNER {
+                if first.known() != Some(FrontendReq::SET_OWNER) {
                     // QEMU keeps a NIC's configuration space itself, and warns where a backend offers one.
                     bits &= !ProtocolFeatures::CONFIG.bits();
                 }
                 self.answer(&message, &bits.to_ne_bytes())
             }
-            Request::SET_PROTOCOL_FEATURES => {
+            FrontendReq::SET_PROTOCOL_FEATURES => {
                 let bits = malformed_if_none(&message, message.as_u64())?;
                 self.acked_protocol = ProtocolFeatures::from_bits_truncate(bits);
                 let rest = bits & !own_features().bits();
                 self.pass(message.with_payload(&rest.to_ne_bytes()))
             }
-            Request::GET_QUEUE_NUM => {
+            FrontendReq::GET_QUEUE_NUM => {
                 let pairs = self.port.pairs.len();
-                let count = if first == Request::SET_OWNER { 2 * pairs } else { pairs };
+                let count = if first.known() == Some(FrontendReq::SET_OWNER) { 2 * pairs } else { pairs };
                 self.answer(&message, &(count as u64).to_ne_bytes())
             }
-            Request::NET_SET_MTU => {
+            FrontendReq::NET_SET_MTU => {
                 let mtu = malformed_if_none(&message, message.as_u64())?;
                 let largest = self.port.config_space.mtu.unwrap_or(MAX_MTU);
                 let fits = (u64::from(MIN_MTU)..=u64::from(largest)).contains(&mtu);
                 self.acknowledge(&message, fits)
             }
-            Request::SET_MEM_TABLE | Request::ADD_MEM_REG | Request::REM_MEM_REG => {
+            FrontendReq::SET_MEM_TABLE | FrontendReq::ADD_MEM_REG | FrontendReq::REM_MEM_REG => {
                 self.quota.admit(&message).map_err(|why| SessionEnd::Refused(message.request, why))?;
                 self.pass(message)
             }
-            Request::GET_MAX_MEM_SLOTS => self.answer(&message, &(MAX_REGIONS as u64).to_ne_bytes()),
+            FrontendReq::GET_MAX_MEM_SLOTS => self.answer(&message, &(MAX_REGIONS as u64).to_ne_bytes()),
             // MAC, status and MTU are the device's; that a driver tries to write them is no reason to end.
-            Request::SET_CONFIG => self.acknowledge(&message, false).or(Ok(())),
+            FrontendReq::SET_CONFIG => self.acknowledge(&message, false).or(Ok(())),
             // A cable has no address table that such a frame would refresh.
-            Request::SEND_RARP => self.acknowledge(&message, true),
-            Request::SET_STATUS => {
+            FrontendReq::SEND_RARP => self.acknowledge(&message, true),
+            FrontendReq::SET_STATUS => {
                 self.status = malformed_if_none(&message, message.as_u64())?;
                 self.acknowledge(&message, true)
             }
-            Request::GET_STATUS => self.answer(&message, &self.status.to_ne_bytes()),
-            Request::GET_FEATURES
-            | Request::SET_OWNER
-            | Request::SET_VRING_NUM
-            | Request::SET_VRING_ADDR
-            | Request::SET_VRING_BASE
-            | Request::GET_VRING_BASE
-            | Request::SET_VRING_KICK
-            | Request::SET_VRING_CALL
-            | Request::SET_VRING_ERR
-            | Request::SET_VRING_ENABLE
-            | Request::GET_CONFIG => self.pass(message),
-            other => Err(SessionEnd::Refused(other, "it belongs to no feature offered")),
+            FrontendReq::GET_STATUS => self.answer(&message, &self.status.to_ne_bytes()),
+            FrontendReq::GET_FEATURES
+            | FrontendReq::SET_OWNER
+            | FrontendReq::SET_VRING_NUM
+            | FrontendReq::SET_VRING_ADDR
+            | FrontendReq::SET_VRING_BASE
+            | FrontendReq::GET_VRING_BASE
+            | FrontendReq::SET_VRING_KICK
+            | FrontendReq::SET_VRING_CALL
+            | FrontendReq::SET_VRING_ERR
+            | FrontendReq::SET_VRING_ENABLE
+            | FrontendReq::GET_CONFIG => self.pass(message),
+            _ => Err(SessionEnd::Refused(message.request, NOT_OFFERED)),
         }
     }
 
@@ -253,7 +259,7 @@ impl<'s> Gate<'s> {
     /// Passes a message on, and its reply back if there will be one.
     fn pass(&self, message: Message) -> Result<(), SessionEnd> {
         let acknowledged = message.needs_reply() && self.acked_protocol.contains(ProtocolFeatures::REPLY_ACK);
-        if acknowledged || has_reply(message.request) {
+        if acknowledged || message.request.known().is_some_and(has_reply) {
             let reply = self.exchange(&message)?;
             return Ok(reply.send(self.frontend)?);
         }
@@ -297,14 +303,14 @@ fn malformed_if_none<V>(message: &Message, value: Option<V>) -> Result<V, Sessio
 }
 
 /// Refuses descriptors on messages that take none, and more than one where one is due.
-fn check_descriptors(message: &Message) -> Result<(), SessionEnd> {
-    let most = match message.request {
-        Request::SET_MEM_TABLE => usize::MAX,
-        Request::SET_VRING_KICK
-        | Request::SET_VRING_CALL
-        | Request::SET_VRING_ERR
-        | Request::ADD_MEM_REG
-        | Request::REM_MEM_REG => 1,
+fn check_descriptors(message: &Message, request: FrontendReq) -> Result<(), SessionEnd> {
+    let most = match request {
+        FrontendReq::SET_MEM_TABLE => usize::MAX,
+        FrontendReq::SET_VRING_KICK
+        | FrontendReq::SET_VRING_CALL
+        | FrontendReq::SET_VRING_ERR
+        | FrontendReq::ADD_MEM_REG
+        | FrontendReq::REM_MEM_REG => 1,
         _ => 0,
     };
     if message.fds.len() > most {
@@ -314,12 +320,12 @@ fn check_descriptors(message: &Message) -> Result<(), SessionEnd> {
 }
 
 /// Requests whose reply has a payload of its own, whether or not an acknowledgement is asked for.
-fn has_reply(request: Request) -> bool {
+fn has_reply(request: FrontendReq) -> bool {
     matches!(
         request,
-        Request::GET_FEATURES
-            | Request::GET_PROTOCOL_FEATURES
-            | Request::GET_VRING_BASE
-            | Request::GET_CONFIG
+        FrontendReq::GET_FEATURES
+            | FrontendReq::GET_PROTOCOL_FEATURES
+            | FrontendReq::GET_VRING_BASE
+            | FrontendReq::GET_CONFIG
     )
 }

@@ -8,6 +8,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+use vhost::vhost_user::message::FrontendReq;
 
 /// Octets of the header: request, flags, size of the payload.
 const HEADER_LEN: usize = 12;
@@ -23,54 +24,30 @@ const FLAG_VERSION_1: u32 = 1;
 const FLAG_REPLY: u32 = 1 << 2;
 const FLAG_NEED_REPLY: u32 = 1 << 3;
 
-macro_rules! requests {
-    ($($name:ident = $value:literal,)*) => {
-        /// A request of the frontend, by its number in the protocol.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) struct Request(pub(crate) u32);
+/// A request of the frontend, by its number in the protocol: any number, since that is what can arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Request(u32);
 
-        impl Request {
-            $(pub(crate) const $name: Self = Self($value);)*
-        }
-
-        impl std::fmt::Display for Request {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                match self.0 {
-                    $($value => f.write_str(stringify!($name)),)*
-                    other => write!(f, "request {other}"),
-                }
-            }
-        }
-    };
+impl Request {
+    /// The request, if the protocol knows it.
+    pub(crate) fn known(self) -> Option<FrontendReq> {
+        FrontendReq::try_from(self.0).ok()
+    }
 }
 
-requests! {
-    GET_FEATURES = 1,
-    SET_FEATURES = 2,
-    SET_OWNER = 3,
-    RESET_OWNER = 4,
-    SET_MEM_TABLE = 5,
-    SET_VRING_NUM = 8,
-    SET_VRING_ADDR = 9,
-    SET_VRING_BASE = 10,
-    GET_VRING_BASE = 11,
-    SET_VRING_KICK = 12,
-    SET_VRING_CALL = 13,
-    SET_VRING_ERR = 14,
-    GET_PROTOCOL_FEATURES = 15,
-    SET_PROTOCOL_FEATURES = 16,
-    GET_QUEUE_NUM = 17,
-    SET_VRING_ENABLE = 18,
-    SEND_RARP = 19,
-    NET_SET_MTU = 20,
-    GET_CONFIG = 24,
-    SET_CONFIG = 25,
-    RESET_DEVICE = 34,
-    GET_MAX_MEM_SLOTS = 36,
-    ADD_MEM_REG = 37,
-    REM_MEM_REG = 38,
-    SET_STATUS = 39,
-    GET_STATUS = 40,
+impl From<FrontendReq> for Request {
+    fn from(request: FrontendReq) -> Self {
+        Self(request.into())
+    }
+}
+
+impl std::fmt::Display for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.known() {
+            Some(request) => write!(f, "{request:?}"),
+            None => write!(f, "request {}", self.0),
+        }
+    }
 }
 
 /// Why reading a message failed.
@@ -101,8 +78,8 @@ pub(crate) struct Message {
 
 impl Message {
     /// A request of our own, without payload.
-    pub(crate) fn new(request: Request) -> Self {
-        Self { request, flags: FLAG_VERSION_1, payload: Vec::new(), fds: Vec::new() }
+    pub(crate) fn new(request: FrontendReq) -> Self {
+        Self { request: request.into(), flags: FLAG_VERSION_1, payload: Vec::new(), fds: Vec::new() }
     }
 
     /// The reply to `self` with `payload`.
@@ -269,7 +246,7 @@ mod tests {
         });
         let message = Message::receive(theirs).unwrap();
         writer.join().unwrap();
-        assert_eq!((message.request, message.as_u64()), (Request::SET_FEATURES, Some(7)));
+        assert_eq!((message.request.known(), message.as_u64()), (Some(FrontendReq::SET_FEATURES), Some(7)));
     }
 
     #[test]
@@ -279,7 +256,7 @@ mod tests {
         let mut too_long = octets(1, 1, &[]);
         too_long[8..12].copy_from_slice(&4097u32.to_ne_bytes());
         for octets in [bad_version, reply, too_long] {
-            assert!(matches!(receive(&octets), Err(MessageError::Header(Request::GET_FEATURES, ..))));
+            assert!(matches!(receive(&octets), Err(MessageError::Header(Request(1), ..))));
         }
     }
 
@@ -298,7 +275,7 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let fds = |n| (0..n).map(|_| OwnedFd::from(std::fs::File::open("/dev/null").unwrap())).collect();
         let mut message = Message {
-            request: Request::SET_MEM_TABLE,
+            request: FrontendReq::SET_MEM_TABLE.into(),
             flags: 1,
             payload: vec![1; 40],
             fds: fds(MAX_MESSAGE_FDS),

@@ -1,7 +1,9 @@
 //! How much memory a frontend may have mapped: both ports share the process's address space, its descriptors and
 //! the table of the SIGBUS handler, and neither may take them from the other.
 
-use crate::message::{Message, Request};
+use vhost::vhost_user::message::FrontendReq;
+
+use crate::message::Message;
 
 /// The most memory regions of one port. Each costs a descriptor and, while tables change, two places in the
 /// SIGBUS handler's table.
@@ -31,9 +33,9 @@ impl MemoryQuota {
                 let number = |i: usize| u64::from_ne_bytes(std::array::from_fn(|k| region[8 * i + k]));
                 (number(0), number(1))
             });
-        match message.request {
-            Request::SET_MEM_TABLE => self.0 = regions.collect(),
-            Request::ADD_MEM_REG => self.0.extend(regions),
+        match message.request.known() {
+            Some(FrontendReq::SET_MEM_TABLE) => self.0 = regions.collect(),
+            Some(FrontendReq::ADD_MEM_REG) => self.0.extend(regions),
             _ => regions.for_each(|(start, _)| self.0.retain(|&(known, _)| known != start)),
         }
         let octets = self.0.iter().try_fold(0u64, |sum, &(_, len)| sum.checked_add(len));
@@ -51,7 +53,7 @@ impl MemoryQuota {
 mod tests {
     use super::*;
 
-    fn message(request: Request, regions: &[(u64, u64)]) -> Message {
+    fn message(request: FrontendReq, regions: &[(u64, u64)]) -> Message {
         let regions = regions.iter().flat_map(|&(start, len)| [start, len, 0, 0]);
         let octets: Vec<u8> = std::iter::once(0).chain(regions).flat_map(u64::to_ne_bytes).collect();
         Message::new(request).with_payload(&octets)
@@ -61,15 +63,15 @@ mod tests {
     fn counts_regions_and_octets_of_all_messages_together() {
         let mut quota = MemoryQuota::default();
         let half = (1 << 44) / 2;
-        assert!(quota.admit(&message(Request::ADD_MEM_REG, &[(0, half)])).is_ok());
-        assert!(quota.admit(&message(Request::ADD_MEM_REG, &[(half, half)])).is_ok());
-        assert!(quota.admit(&message(Request::ADD_MEM_REG, &[(2 * half, 1)])).is_err());
-        assert!(quota.admit(&message(Request::SET_MEM_TABLE, &[(0, 1 << 44)])).is_ok());
-        assert!(quota.admit(&message(Request::REM_MEM_REG, &[(0, 1 << 44)])).is_ok());
-        assert!(quota.admit(&message(Request::ADD_MEM_REG, &[(0, u64::MAX)])).is_err());
-        assert!(quota.admit(&message(Request::SET_MEM_TABLE, &[(0, u64::MAX), (1, 1)])).is_err());
+        assert!(quota.admit(&message(FrontendReq::ADD_MEM_REG, &[(0, half)])).is_ok());
+        assert!(quota.admit(&message(FrontendReq::ADD_MEM_REG, &[(half, half)])).is_ok());
+        assert!(quota.admit(&message(FrontendReq::ADD_MEM_REG, &[(2 * half, 1)])).is_err());
+        assert!(quota.admit(&message(FrontendReq::SET_MEM_TABLE, &[(0, 1 << 44)])).is_ok());
+        assert!(quota.admit(&message(FrontendReq::REM_MEM_REG, &[(0, 1 << 44)])).is_ok());
+        assert!(quota.admit(&message(FrontendReq::ADD_MEM_REG, &[(0, u64::MAX)])).is_err());
+        assert!(quota.admit(&message(FrontendReq::SET_MEM_TABLE, &[(0, u64::MAX), (1, 1)])).is_err());
         let many: Vec<_> = (0..=MAX_REGIONS as u64).map(|i| (i << 20, 1 << 20)).collect();
-        assert!(quota.admit(&message(Request::SET_MEM_TABLE, &many[1..])).is_ok());
-        assert!(quota.admit(&message(Request::SET_MEM_TABLE, &many)).is_err());
+        assert!(quota.admit(&message(FrontendReq::SET_MEM_TABLE, &many[1..])).is_ok());
+        assert!(quota.admit(&message(FrontendReq::SET_MEM_TABLE, &many)).is_err());
     }
 }
