@@ -2,8 +2,10 @@
 
 use std::sync::atomic::{Ordering, fence};
 
+use crate::burst::Burst;
 use crate::chain::{ChainFault, Direction, MAX_CHAIN, Segment, walk};
 use crate::layout::{RING_F_NO_NOTIFICATION, RingLayout, crosses_event};
+use crate::reservation::Reservation;
 
 /// The most chains in one burst.
 pub const MAX_BURST: usize = 64;
@@ -48,13 +50,13 @@ pub enum ReserveError {
 
 /// A chain in a burst or a reservation.
 #[derive(Clone, Copy, Debug)]
-struct Taken {
-    head: u16,
+pub(crate) struct Taken {
+    pub(crate) head: u16,
     /// Range of its segments in `DeviceRing::segments`.
-    first: u32,
-    end: u32,
+    pub(crate) first: u32,
+    pub(crate) end: u32,
     /// Octets, or why it can't be used.
-    len: Result<u32, ChainFault>,
+    pub(crate) len: Result<u32, ChainFault>,
 }
 
 /// The device's end of a split virtqueue.
@@ -80,8 +82,10 @@ pub struct DeviceRing {
     hint: usize,
     /// Chains and descriptors looked at for the burst or reservation under way.
     work: usize,
-    taken: Vec<Taken>,
-    segments: Vec<Segment>,
+    /// The chains of the burst or the reservation under way.
+    pub(crate) taken: Vec<Taken>,
+    /// Their buffers.
+    pub(crate) segments: Vec<Segment>,
 }
 
 impl DeviceRing {
@@ -180,7 +184,7 @@ impl DeviceRing {
 
     /// Writes the used entry of the next chain and moves on; the driver sees it after `publish`.
     #[inline]
-    fn put_used(&mut self, head: u16, len: u32) {
+    pub(crate) fn put_used(&mut self, head: u16, len: u32) {
         let [id_field, len_field] = self.layout.used_entry(self.next);
         id_field.store(u32::from(head).to_le(), Ordering::Relaxed);
         len_field.store(len.to_le(), Ordering::Relaxed);
@@ -214,7 +218,7 @@ impl DeviceRing {
                 break;
             }
         }
-        Ok(Burst { ring: self })
+        Ok(Burst::new(self))
     }
 
     /// Takes device-writable chains that together hold `len` octets, at most `max_chains` of them
@@ -260,7 +264,7 @@ impl DeviceRing {
                 }
             }
         }
-        Ok(Reservation { ring: self, len, segment: 0, offset: 0, written: 0 })
+        Ok(Reservation::new(self, len))
     }
 
     /// Returns all that `reserve` holds, unused.
@@ -357,238 +361,6 @@ impl DeviceRing {
     /// How many chains wait now, by a fresh look at the shared index; 0 for a stopped ring.
     pub fn available(&mut self) -> u16 {
         self.pending(u16::MAX).unwrap_or(0)
-    }
-}
-
-/// Device-readable chains taken by [`DeviceRing::pop_burst`].
-///
-/// Dropping it, or completing only some, leaves the rest in the available ring for the next burst.
-#[derive(Debug)]
-pub struct Burst<'r> {
-    ring: &'r mut DeviceRing,
-}
-
-impl Burst<'_> {
-    /// How many chains there are, at most [`MAX_BURST`].
-    #[inline]
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.ring.taken.len()
-    }
-
-    /// Whether there is none.
-    #[inline]
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.ring.taken.is_empty()
-    }
-
-    /// Chain `index`, below `len`.
-    ///
-    /// # Panics
-    ///
-    /// If `index` is not below `len`.
-    #[inline]
-    #[must_use]
-    pub fn chain(&self, index: usize) -> Chain<'_> {
-        let taken = &self.ring.taken[index];
-        Chain { segments: &self.ring.segments[taken.first as usize..taken.end as usize], len: taken.len }
-    }
-
-    /// Returns the first `count` chains to the driver, with length 0; it sees them after
-    /// [`DeviceRing::publish`].
-    #[inline]
-    pub fn complete(self, count: usize) {
-        for i in 0..count.min(self.len()) {
-            self.ring.put_used(self.ring.taken[i].head, 0);
-        }
-    }
-}
-
-/// One device-readable chain.
-#[derive(Clone, Copy, Debug)]
-pub struct Chain<'b> {
-    segments: &'b [Segment],
-    len: Result<u32, ChainFault>,
-}
-
-impl Chain<'_> {
-    /// Octets in all its buffers.
-    ///
-    /// # Errors
-    ///
-    /// Why the chain can't be used; it then reads as empty.
-    #[inline]
-    pub fn len(&self) -> Result<u32, ChainFault> {
-        self.len
-    }
-
-    /// Whether it holds no octet.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.segments.is_empty()
-    }
-
-    /// The chain's first `N` octets, read once: a header. `None` if it is shorter.
-    #[inline]
-    #[must_use]
-    pub fn first_octets<const N: usize>(&self) -> Option<[u8; N]> {
-        let mut octets = [0; N];
-        match self.segments.first() {
-            Some(segment) if segment.len as usize >= N => {
-                // SAFETY: the segment is at least `N` octets inside a mapping that the burst's ring keeps alive.
-                // JUSTIFICATION: a copy of known length is a load or two; see `copy_to`.
-                unsafe { std::ptr::copy_nonoverlapping(segment.host.as_ptr(), octets.as_mut_ptr(), N) };
-                Some(octets)
-            }
-            _ => (self.copy_to(0, &mut octets) == N).then_some(octets),
-        }
-    }
-
-    /// Copies octets from position `skip` on into `to`; returns how many there were, at most `to.len()`.
-    ///
-    /// The driver can change them meanwhile: look at the copy, and read nothing twice.
-    #[inline]
-    pub fn copy_to(&self, skip: usize, to: &mut [u8]) -> usize {
-        let mut skip = skip;
-        let mut done = 0;
-        for segment in self.segments {
-            let len = segment.len as usize;
-            if skip >= len {
-                skip -= len;
-                continue;
-            }
-            let n = (len - skip).min(to.len() - done);
-            // SAFETY: the segment is `len` octets inside a mapping that the burst's ring keeps alive; `skip`
-            // is below `len`, and `n` stays inside the segment and inside `to`, which can't overlap it.
-            // JUSTIFICATION: the copy out of shared memory.
-            unsafe {
-                let from = segment.host.add(skip).as_ptr();
-                std::ptr::copy_nonoverlapping(from, to.as_mut_ptr().add(done), n);
-            }
-            done += n;
-            skip = 0;
-            if done == to.len() {
-                break;
-            }
-        }
-        done
-    }
-}
-
-/// Device-writable chains taken by [`DeviceRing::reserve`]: room for one frame with its header.
-///
-/// Write exactly the reserved length, then [`commit`](Self::commit). Dropped without it, the chains stay
-/// available and what was written into them has no meaning.
-#[derive(Debug)]
-pub struct Reservation<'r> {
-    ring: &'r mut DeviceRing,
-    len: usize,
-    /// Where the next octet goes: segment and offset in it.
-    segment: usize,
-    offset: usize,
-    written: usize,
-}
-
-impl Reservation<'_> {
-    /// How many chains there are: `num_buffers` of the frame's header (virtio 1.x §5.1.6.4).
-    #[inline]
-    #[must_use]
-    pub fn chains(&self) -> u16 {
-        self.ring.taken.len() as u16
-    }
-
-    /// Appends octets, at most what is left of the reserved length; returns how many were taken.
-    #[inline]
-    pub fn write(&mut self, octets: &[u8]) -> usize {
-        let len = octets.len().min(self.len - self.written);
-        // SAFETY: the first `len` octets of a slice; it can't overlap memory that is only reached through
-        // raw pointers.
-        // JUSTIFICATION: `append` serves slices and segments alike.
-        unsafe { self.append(octets.as_ptr(), len) };
-        len
-    }
-
-    /// Appends a chain's octets from position `skip` on, at most what is left of the reserved length, from
-    /// one guest's buffers straight into the other's; returns how many.
-    #[inline]
-    pub fn write_chain(&mut self, chain: &Chain<'_>, skip: usize) -> usize {
-        let before = self.written;
-        let mut skip = skip;
-        for segment in chain.segments {
-            let len = segment.len as usize;
-            if skip >= len {
-                skip -= len;
-                continue;
-            }
-            let n = (len - skip).min(self.len - self.written);
-            // SAFETY: `skip` plus `n` is inside the segment, which the chain's ring keeps mapped. Source and
-            // destination are different mappings, or the same guest's memory named by two buffers: `append`
-            // copies as memmove does.
-            // JUSTIFICATION: the one copy of the plain cable.
-            unsafe { self.append(segment.host.add(skip).as_ptr(), n) };
-            skip = 0;
-            if self.written == self.len {
-                break;
-            }
-        }
-        self.written - before
-    }
-
-    /// Appends `len` octets at `from`.
-    ///
-    /// # Safety
-    ///
-    /// `from` must be readable for `len` octets, and `len` at most what is left of the reserved length.
-    #[inline]
-    unsafe fn append(&mut self, from: *const u8, len: usize) {
-        if let Some(segment) = self.ring.segments.get(self.segment)
-            && segment.len as usize - self.offset >= len
-        {
-            // SAFETY: as below, for all octets at once.
-            // JUSTIFICATION: nearly every frame fits its first segment, and a header's copy has a known length.
-            unsafe { std::ptr::copy(from, segment.host.add(self.offset).as_ptr(), len) };
-            self.offset += len;
-            self.written += len;
-            return;
-        }
-        let mut done = 0;
-        while done < len {
-            let segment = &self.ring.segments[self.segment];
-            let room = segment.len as usize - self.offset;
-            if room == 0 {
-                self.segment += 1;
-                self.offset = 0;
-                continue;
-            }
-            let n = room.min(len - done);
-            // SAFETY: `offset` plus `n` is inside the segment, a range inside a mapping that the ring keeps
-            // alive; the caller vouches for `from`. Source and destination may be one guest's buffers and
-            // overlap, hence `copy`.
-            // JUSTIFICATION: the copy into shared memory.
-            unsafe { std::ptr::copy(from.add(done), segment.host.add(self.offset).as_ptr(), n) };
-            self.offset += n;
-            done += n;
-        }
-        self.written += done;
-    }
-
-    /// Returns the chains to the driver, each with the octets written into it, if all that was reserved has
-    /// been written; otherwise it leaves them where they were. The driver sees them after
-    /// [`DeviceRing::publish`]. Returns whether it did.
-    #[inline]
-    pub fn commit(self) -> bool {
-        if self.written != self.len {
-            return false;
-        }
-        let mut left = self.len as u32;
-        for i in 0..self.ring.taken.len() {
-            let Taken { head, len, .. } = self.ring.taken[i];
-            let filled = left.min(len.unwrap_or(0));
-            self.ring.put_used(head, filled);
-            left -= filled;
-        }
-        true
     }
 }
 

@@ -59,19 +59,23 @@
 //!
 //! This crate and `espwire-transform` are the only ones in espwire with `unsafe` code.
 
+mod burst;
 mod chain;
 mod device;
 mod driver;
 mod layout;
 mod region;
+mod reservation;
 pub mod sigbus;
 mod signal;
 #[cfg(test)]
 mod testing;
 
+pub use burst::{Burst, Chain};
 pub use chain::{ChainFault, MAX_CHAIN};
-pub use device::{Burst, Chain, DeviceRing, MAX_BURST, Reservation, ReserveError, RingFault};
+pub use device::{DeviceRing, MAX_BURST, ReserveError, RingFault};
 pub use driver::{Buffer, DriverRing, UsedFault};
 pub use layout::{RingConfig, RingError, RingLayout};
 pub use region::{RegionError, RegionTable};
+pub use reservation::Reservation;
 pub use signal::{Signaller, is_eventfd};
