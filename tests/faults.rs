@@ -7,21 +7,7 @@ use std::time::Instant;
 
 use espwire_frontend::{Nic, Request, Side};
 use espwire_vring::Buffer;
-use harness::{Cable, StopOnDrop, Up, WAIT, frame, nic, settle};
-
-/// The cable still works between two fresh frontends.
-fn assert_usable(cable: &Cable) {
-    let mut a = nic().retry(true).up(cable.socket('a'));
-    let mut b = nic().retry(true).up(cable.socket('b'));
-    for number in 0..10 {
-        a.send(&frame(number, 60)).unwrap();
-        assert!(b.wait_receive(WAIT).unwrap() == frame(number, 60));
-        b.send(&frame(number, 60)).unwrap();
-        assert!(a.wait_receive(WAIT).unwrap() == frame(number, 60));
-    }
-    a.disconnect().unwrap();
-    b.disconnect().unwrap();
-}
+use harness::{Cable, StopOnDrop, Up, WAIT, assert_usable, frame, nic, settle};
 
 /// F8: a frontend takes its memory away under traffic, as sender and as receiver.
 #[test]

@@ -2,11 +2,15 @@
 
 mod harness;
 
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write, pipe};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Output;
+use std::time::{Duration, Instant};
 
-use harness::{Cable, Up, WAIT, espwire, frame, nic, settle};
+use espwire_frontend::{Request, Side, body};
+use harness::{Cable, Up, WAIT, assert_usable, espwire, frame, nic, settle};
+use rustix::process::Signal;
 
 fn output(options: &[&str]) -> Output {
     espwire().args(options).output().expect("espwire runs")
@@ -73,9 +77,112 @@ fn takes_a_stale_socket_over_but_no_live_one_and_no_file() {
     assert_eq!(third.status.code(), Some(1));
     assert!(stderr(&third).contains("not a socket"), "{}", stderr(&third));
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
-    let sockets = ['a', 'b'].map(|port| cable.socket(port));
     cable.stop();
-    assert!(sockets.iter().all(|path| !path.exists()), "sockets are removed at the end");
+}
+
+/// F21, S11: with a frontend on one of them and none on the other.
+#[test]
+fn removes_its_sockets_at_the_end() {
+    // The cable's own folder vanishes with it.
+    let folder = tempfile::tempdir().unwrap();
+    let sockets = ["a", "b"].map(|port| folder.path().join(port));
+    let [a, b] = sockets.each_ref().map(|path| path.to_str().unwrap());
+    for signal in [Signal::TERM, Signal::INT] {
+        let words = ["--socket-path", a, "--peer-socket-path", b];
+        let mut cable = Cable::start_with(tempfile::tempdir().unwrap(), &words);
+        cable.wait_line("port=b");
+        let connected = nic().up(sockets[0].clone());
+        assert!(sockets.iter().all(|path| path.exists()));
+        cable.signal(signal);
+        assert_eq!(cable.wait().code(), Some(0), "{:?}", cable.log);
+        assert!(sockets.iter().all(|path| !path.exists()), "{signal:?}");
+        drop(connected);
+    }
+}
+
+#[test]
+fn a_cpu_that_is_not_there_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let sockets = ["a", "b"].map(|port| folder.path().join(port));
+    let [a, b] = sockets.each_ref().map(|path| path.to_str().unwrap());
+    // The last number that the kernel's own set has room for.
+    let words = ["--socket-path", a, "--peer-socket-path", b, "--cpu", "1023"];
+    let mut cable = Cable::start_with(tempfile::tempdir().unwrap(), &words);
+    assert_eq!(cable.wait().code(), Some(1), "{:?}", cable.log);
+    assert!(cable.log.iter().any(|line| line.contains("can't start a data path")), "{:?}", cable.log);
+    assert!(sockets.iter().all(|path| !path.exists()));
+}
+
+/// S15: `espwire run … 2>&1 | head -n 1`.
+#[test]
+fn serves_on_when_the_reader_of_its_output_leaves() {
+    let (reader, writer) = pipe().unwrap();
+    let mut cable = Cable::start_writing_to(writer.try_clone().unwrap(), writer);
+    let mut first = String::new();
+    BufReader::new(reader).read_line(&mut first).unwrap();
+    assert!(first.contains("port=a"), "{first}");
+    // Each session has something to say when it begins and when it ends.
+    assert_usable(&cable);
+    assert_usable(&cable);
+    assert!(cable.is_running());
+    let counters = cable.stop();
+    assert_eq!(counters.number('a', "rx.frames"), 20);
+    assert_eq!(counters.number('b', "connects"), 2);
+}
+
+/// A pipe that takes nothing more.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    (reader, writer)
+}
+
+/// S15, F11: neither who serves a guest nor the end waits for the reader of stderr, whatever a frontend makes
+/// espwire say there.
+#[test]
+fn a_blocked_stderr_stops_neither_traffic_nor_the_end() {
+    const FAULTS: u64 = 200;
+    let ((_stdout, stdout), (_stderr, stderr)) = (pipe().unwrap(), full_pipe());
+    let cable = Cable::start_writing_to(stdout, stderr);
+    let mut a = nic().retry(true).up(cable.socket('a'));
+    let mut b = nic().retry(true).up(cable.socket('b'));
+    let kick = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+    let deadline = Instant::now() + WAIT;
+    for fault in 1..=FAULTS {
+        // A TX ring of a size that is no power of two: the path has a line to write for each of its starts.
+        let connection = a.connection().unwrap();
+        connection.ask(Request::GET_VRING_BASE, false, &body::vring_state(1, 0)).unwrap();
+        connection.tell(Request::SET_VRING_NUM, false, &body::vring_state(1, 3), &[]).unwrap();
+        connection.tell(Request::SET_VRING_KICK, false, &body::number(1), &[kick.as_fd()]).unwrap();
+        while a.error_count(Side::Tx).unwrap() < fault {
+            b.send(&frame(fault, 60)).unwrap();
+            assert!(a.wait_receive(WAIT).unwrap() == frame(fault, 60));
+            assert!(Instant::now() < deadline, "fault {fault} was not told");
+        }
+    }
+    let counters = cable.stop();
+    assert_eq!(counters.number('a', "ring_faults"), FAULTS);
+    assert_eq!(counters.drops('b'), 0);
+}
+
+/// S11, S15: the counters can't be printed, so the first signal does not end it.
+#[test]
+fn a_second_sigterm_ends_it_whatever_it_waits_for() {
+    let (_reader, writer) = full_pipe();
+    let mut cable = Cable::start_writing_to(writer.try_clone().unwrap(), writer);
+    nic().retry(true).up(cable.socket('a')).disconnect().unwrap();
+    let deadline = Instant::now() + WAIT;
+    let status = loop {
+        // Two signals that come together are one.
+        cable.signal(Signal::TERM);
+        if let Some(status) = cable.wait_within(Duration::from_millis(10)) {
+            break status;
+        }
+        assert!(Instant::now() < deadline, "it did not end");
+    };
+    assert_eq!(status.code(), Some(1));
 }
 
 /// Lets a descriptor be inherited.

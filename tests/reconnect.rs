@@ -5,7 +5,7 @@ mod harness;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use espwire_frontend::{Nic, Order};
+use espwire_frontend::{Nic, Order, Request, Side, body};
 use harness::{Cable, StopOnDrop, Up, WAIT, frame, nic, settle};
 
 /// A frame that carries its number.
@@ -216,5 +216,66 @@ fn stopped_rings_tell_where_they_stand() {
         settle(&mut a);
     }
     drop((a, b));
+    cable.stop();
+}
+
+/// S4, S5: a ring that broke a rule runs again for the next frontend, also at that one's first start.
+#[test]
+fn a_broken_ring_runs_again_in_the_next_session() {
+    for side in [Side::Tx, Side::Rx] {
+        let mut cable = Cable::start(&[]);
+        let mut a = nic().up(cable.socket('a'));
+        let mut b = nic().up(cable.socket('b'));
+        // The available index jumps by more than the ring holds.
+        let available = a.ring(side).unwrap().layout().config().available;
+        a.memory().table().write(available + 2, &0x7fffu16.to_le_bytes()).unwrap();
+        match side {
+            Side::Tx => a.kick(Side::Tx).unwrap(),
+            Side::Rx => b.send(&numbered(0)).unwrap(),
+        }
+        cable.wait_counters("the fault", |c| c.number('a', "ring_faults") == 1);
+        drop(a);
+        cable.wait_counters("the hang-up", |c| c.number('a', "disconnects") == 1);
+        let mut a = nic().up(cable.socket('a'));
+        a.send(&numbered(1)).unwrap();
+        assert_eq!(number_of(&b.wait_receive(WAIT).unwrap()), 1);
+        b.send(&numbered(2)).unwrap();
+        assert_eq!(number_of(&a.wait_receive(WAIT).unwrap()), 2);
+        drop((a, b));
+        assert_eq!(cable.stop().number('a', "ring_faults"), 1);
+    }
+}
+
+/// F13: GET_VRING_BASE of a ring that never ran answers what SET_VRING_BASE said; without that, 0, wherever the
+/// ring of an earlier session stood.
+#[test]
+fn a_ring_that_never_ran_stands_where_its_frontend_put_it() {
+    const FRAMES: u32 = 10;
+    const BASE: u32 = 3;
+    let mut cable = Cable::start(&[]);
+    let mut ran = nic().up(cable.socket('a'));
+    for number in 0..FRAMES {
+        ran.send(&numbered(number.into())).unwrap();
+    }
+    ran.wait_tx_idle(WAIT).unwrap();
+    assert_eq!(ran.stop().unwrap(), [0, FRAMES]);
+    drop(ran);
+    let base_of = |nic: &mut Nic, ring| {
+        let reply =
+            nic.connection().unwrap().ask(Request::GET_VRING_BASE, false, &body::vring_state(ring, 0));
+        let state = reply.unwrap().u64().unwrap();
+        assert_eq!(state as u32, ring);
+        (state >> 32) as u32
+    };
+    for gone in 1..=2 {
+        cable.wait_counters("the hang-up", |c| c.number('a', "disconnects") == gone);
+        let mut never = nic().stopped(true).up(cable.socket('a'));
+        for ring in [0, 1] {
+            assert_eq!(base_of(&mut never, ring), 0, "session {gone}, ring {ring}");
+            let base = body::vring_state(ring, BASE + ring);
+            never.connection().unwrap().tell(Request::SET_VRING_BASE, false, &base, &[]).unwrap();
+            assert_eq!(base_of(&mut never, ring), BASE + ring);
+        }
+    }
     cable.stop();
 }

@@ -6,7 +6,7 @@
 
 pub mod guest;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, PipeWriter};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use espwire_frontend::{Nic, NicBuilder, Request};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process, pidfd_open, prlimit,
+};
 use serde_json::Value;
 
 /// How long anything may take.
@@ -49,12 +52,21 @@ impl Cable {
     }
 
     fn start_on_sockets(command: Command, folder: tempfile::TempDir, options: &[&str]) -> Self {
-        let sockets = [folder.path().join("a.sock"), folder.path().join("b.sock")];
-        let [a, b] = sockets.each_ref().map(|path| path.to_str().expect("UTF-8"));
-        let words = [&["--socket-path", a, "--peer-socket-path", b], options].concat();
+        let sockets = socket_options(&folder);
+        let words: Vec<_> = sockets.iter().map(String::as_str).chain(options.iter().copied()).collect();
         let mut cable = Self::start_command(command, folder, &words);
         cable.wait_line("port=b");
         cable
+    }
+
+    /// As `start`, with stdout and stderr in the caller's hands: no line of them is seen here. The sockets may
+    /// not be there yet: connect with `retry`.
+    pub fn start_writing_to(stdout: PipeWriter, stderr: PipeWriter) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut command = espwire();
+        command.arg("run").args(socket_options(&folder)).arg("--stats").arg(folder.path().join("stats"));
+        let child = command.stdout(stdout).stderr(stderr).spawn().expect("espwire starts");
+        Self { child, folder, lines: channel().1, log: Vec::new() }
     }
 
     /// Starts `espwire run` with just these options and `--stats`.
@@ -107,7 +119,7 @@ impl Cable {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("the process is there");
     }
@@ -164,7 +176,26 @@ impl Cable {
                 Err(error) => panic!("espwire did not end: {error}; so far:\n{}", self.log.join("\n")),
             }
         }
-        self.child.wait().expect("its status")
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.wait_within(left).unwrap_or_else(|| panic!("espwire did not end"))
+    }
+
+    /// Waits for its end, at most `timeout`; leaves what it writes alone.
+    pub fn wait_within(&mut self, timeout: Duration) -> Option<ExitStatus> {
+        if let Some(status) = self.child.try_wait().expect("its status") {
+            return Some(status);
+        }
+        // Nobody else takes its status: the number is still its own.
+        let process = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).expect("a pidfd");
+        let timeout = Timespec::try_from(timeout).expect("a short time");
+        poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout)).expect("poll");
+        self.child.try_wait().expect("its status")
+    }
+
+    /// Lets it open at most `count` descriptors from now on.
+    pub fn limit_descriptors(&self, count: usize) {
+        let limit = Rlimit { current: Some(count as u64), ..getrlimit(Resource::Nofile) };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).expect("a lower limit");
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -210,6 +241,12 @@ impl Drop for Cable {
     }
 }
 
+/// The options for two listening sockets in `folder`.
+fn socket_options(folder: &tempfile::TempDir) -> Vec<String> {
+    let path = |name| folder.path().join(name).into_os_string().into_string().expect("UTF-8");
+    ["--socket-path".to_owned(), path("a.sock"), "--peer-socket-path".to_owned(), path("b.sock")].into()
+}
+
 /// The program under test.
 pub fn espwire() -> Command {
     Command::new(env!("CARGO_BIN_EXE_espwire"))
@@ -225,6 +262,20 @@ pub fn nic() -> NicBuilder {
 pub fn settle(nic: &mut Nic) {
     let connection = nic.connection().expect("connected");
     connection.ask(Request::GET_FEATURES, false, &[]).expect("features");
+}
+
+/// The cable works between two fresh frontends.
+pub fn assert_usable(cable: &Cable) {
+    let mut a = nic().retry(true).up(cable.socket('a'));
+    let mut b = nic().retry(true).up(cable.socket('b'));
+    for number in 0..10 {
+        a.send(&frame(number, 60)).unwrap();
+        assert!(b.wait_receive(WAIT).unwrap() == frame(number, 60));
+        b.send(&frame(number, 60)).unwrap();
+        assert!(a.wait_receive(WAIT).unwrap() == frame(number, 60));
+    }
+    a.disconnect().unwrap();
+    b.disconnect().unwrap();
 }
 
 /// Connecting to a backend until frames can pass.

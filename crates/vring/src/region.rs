@@ -78,8 +78,9 @@ impl RegionTable {
     ///
     /// # Errors
     ///
-    /// [`RegionError::FileSystem`] for a file that is not in memory, [`RegionError::Protection`] for a mapping without read or write access, [`RegionError::TooManyRegions`]
-    /// and [`RegionError::Handler`] when the containment of SIGBUS can't be had.
+    /// [`RegionError::FileSystem`] for a file that is not in memory, [`RegionError::Protection`] for a mapping
+    /// without read or write access, [`RegionError::TooManyRegions`] and [`RegionError::Handler`] when the
+    /// containment of SIGBUS can't be had.
     pub fn new<B>(memory: Arc<GuestMemoryMmap<B>>) -> Result<Arc<Self>, RegionError>
     where
         B: Bitmap + Send + Sync + 'static,
@@ -176,7 +177,10 @@ fn page_size() -> usize {
 }
 
 /// Page size of the file behind a mapping: a hole in a hugetlbfs file can only be filled by whole huge pages.
-/// The type of its file system, if that is neither tmpfs nor hugetlbfs; 0 if it can't be told.
+///
+/// # Errors
+///
+/// The type of its file system if that is neither tmpfs nor hugetlbfs; 0 if it can't be told.
 fn page_size_of(file: &std::fs::File) -> Result<usize, i64> {
     let stat = rustix::fs::fstatfs(file).map_err(|_| 0)?;
     match stat.f_type {
