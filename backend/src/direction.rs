@@ -72,8 +72,8 @@ pub(crate) enum Turn {
 enum Patience {
     #[default]
     Fresh,
-    /// A frame waits.
-    Until(Instant),
+    /// A frame waits, until then, for more than this many RX chains.
+    Until(Instant, u16),
     /// It waited in vain: frames are dropped at once until a buffer appears.
     Exhausted,
 }
@@ -113,10 +113,16 @@ impl Direction {
         is_stale: impl Fn() -> bool,
         signaller: &mut Signaller,
     ) -> Turn {
+        // While the receiver has given nothing new, the frames that wait for it need not be looked at again.
+        if let (Patience::Until(until, seen), Some(to), true) = (self.patience, &mut to, from.enabled)
+            && to.ring.available() <= seen
+            && to.ring.fault().is_none()
+            && Instant::now() < until
+        {
+            return Turn::Waiting(until);
+        }
         let header_len = from.features.header_len();
-        // While the first frame waits, the ones behind it need not be looked at.
-        let most = if matches!(self.patience, Patience::Until(_)) { 1 } else { MAX_BURST };
-        let burst = match from.ring.pop_burst(most) {
+        let burst = match from.ring.pop_burst(MAX_BURST) {
             Ok(burst) if burst.is_empty() => return Turn::Idle,
             Ok(burst) => burst,
             Err(fault) => return Turn::Broken(fault),
@@ -137,7 +143,8 @@ impl Direction {
             } else {
                 Fate::Dropped(DropReason::TxDisabled, frame_len(&burst.chain(done), header_len))
             };
-            match self.settle(fate) {
+            let seen = to.as_ref().map_or(0, |to| to.ring.seen());
+            match self.settle(fate, seen) {
                 // Memory has gone: every further page of it would be a fault, and a mapping of its own.
                 None if sigbus::faults() != faults => {
                     done += 1;
@@ -163,9 +170,9 @@ impl Direction {
         }
     }
 
-    /// Counts a frame's fate; for one that must wait returns until when.
+    /// Counts a frame's fate; for one that must wait returns until when. `seen` is how many RX chains there were.
     #[inline]
-    fn settle(&mut self, fate: Fate) -> Option<Instant> {
+    fn settle(&mut self, fate: Fate, seen: u16) -> Option<Instant> {
         let (len, dropped) = match fate {
             Fate::Delivered(len) => {
                 self.counts.frames_out += 1;
@@ -174,7 +181,7 @@ impl Direction {
                 (len, None)
             }
             Fate::Dropped(reason, len) => (len, Some(reason)),
-            Fate::Wait => match self.wait() {
+            Fate::Wait => match self.wait(seen) {
                 Some(until) => return Some(until),
                 None => (0, Some(DropReason::NoRxBuffer)),
             },
@@ -188,16 +195,16 @@ impl Direction {
     }
 
     /// Until when a frame may still wait; `None` once patience is exhausted.
-    fn wait(&mut self) -> Option<Instant> {
+    fn wait(&mut self, seen: u16) -> Option<Instant> {
         let until = match self.patience {
             Patience::Fresh => Instant::now() + RX_WAIT,
-            Patience::Until(until) if Instant::now() < until => until,
-            Patience::Until(_) | Patience::Exhausted => {
+            Patience::Until(until, _) if Instant::now() < until => until,
+            Patience::Until(..) | Patience::Exhausted => {
                 self.patience = Patience::Exhausted;
                 return None;
             }
         };
-        self.patience = Patience::Until(until);
+        self.patience = Patience::Until(until, seen);
         Some(until)
     }
 }

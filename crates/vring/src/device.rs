@@ -206,7 +206,6 @@ impl DeviceRing {
         self.work = 0;
         let max = max.min(MAX_BURST) as u16;
         let count = self.pending(max)?.min(max);
-        self.layout.prefetch_used(self.next, count);
         for ahead in 0..count {
             if let Err(fault) = self.take(ahead, Direction::Readable) {
                 if ahead == 0 {
@@ -337,11 +336,12 @@ impl DeviceRing {
 
     /// Fetches the first octets of the next `count` chains' first buffers into the cache, to be written: the
     /// cache lines are on the driver's CPU, and fetching many at once takes no longer than fetching one.
-    /// A hint: what it reads is not used for anything else.
+    /// A hint: what it reads is not used for anything else. Only chains already known are fetched, since a fresh
+    /// look at the shared index costs more than it gains.
     #[inline]
     pub fn prefetch_writable(&mut self, count: usize) {
-        let known = self.available.wrapping_sub(self.next).min(count as u16);
-        self.layout.prefetch_used(self.next, known);
+        let count = count.min(MAX_BURST) as u16;
+        let known = self.available.wrapping_sub(self.next).min(count);
         for ahead in 0..known {
             let head =
                 u16::from_le(self.layout.avail_entry(self.next.wrapping_add(ahead)).load(Ordering::Relaxed));

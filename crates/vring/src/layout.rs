@@ -212,15 +212,6 @@ impl RingLayout {
         }
     }
 
-    /// Starts to fetch the cache lines of `count` used entries from `index` on, to be written.
-    #[inline]
-    pub(crate) fn prefetch_used(&self, index: u16, count: u16) {
-        for ahead in (0..count).step_by(CACHE_LINE / 8) {
-            let [id, _] = self.used_entry(index.wrapping_add(ahead));
-            prefetch_to_write(NonNull::from(id).cast(), 1);
-        }
-    }
-
     #[inline]
     pub(crate) fn set_descriptor(&self, index: u16, addr: u64, rest: u64) {
         let offset = DESC_LEN * usize::from(index & self.mask());
