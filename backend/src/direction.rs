@@ -19,6 +19,9 @@ use crate::counters::{DirectionCounts, DropReason};
 /// A guest that is stopped costs its peer this once: see [`Patience`].
 const RX_WAIT: Duration = Duration::from_millis(100);
 
+/// How many frames ahead an RX buffer is fetched into the cache, to be there when its frame is copied.
+const AHEAD: u16 = 4;
+
 /// A running ring, as a path holds it.
 #[derive(Debug)]
 pub(crate) struct RingView {
@@ -130,14 +133,16 @@ impl Direction {
         if (to.is_none() || !from.enabled) && is_stale() {
             return Turn::Moved;
         }
-        match &mut to {
-            Some(to) => to.ring.prefetch_writable(burst.len()),
-            None => self.patience = Patience::Fresh,
+        if to.is_none() {
+            self.patience = Patience::Fresh;
         }
         let mut done = 0;
         let mut waiting = None;
         let faults = sigbus::faults();
         while done < burst.len() {
+            if let Some(to) = &mut to {
+                to.ring.prefetch_writable(AHEAD);
+            }
             let fate = if from.enabled {
                 forward(&burst.chain(done), header_len, to.as_deref_mut())
             } else {

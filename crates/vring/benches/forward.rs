@@ -53,8 +53,8 @@ impl End {
 fn forward(tx: &mut DeviceRing, rx: &mut DeviceRing) -> usize {
     let burst = tx.pop_burst(MAX_BURST).expect("a good ring");
     let count = burst.len();
-    rx.prefetch_writable(count);
     for i in 0..count {
+        rx.prefetch_writable(4);
         let chain = burst.chain(i);
         let len = chain.len().expect("a good chain") as usize;
         let mut header = chain.first_octets::<HEADER_LEN>().expect("a header");

@@ -334,17 +334,17 @@ impl DeviceRing {
         }
     }
 
-    /// Fetches the first octets of the next `count` chains' first buffers into the cache, to be written: the
-    /// cache lines are on the driver's CPU, and fetching many at once takes no longer than fetching one.
-    /// A hint: what it reads is not used for anything else. Only chains already known are fetched, since a fresh
-    /// look at the shared index costs more than it gains.
+    /// Fetches the first octets of a chain's first buffer into the cache, to be written: that of the chain
+    /// `ahead` places after the next, if it is known to be there. The cache line is on the driver's CPU, and
+    /// fetching several at once takes no longer than fetching one.
+    ///
+    /// A hint: what it reads is not used for anything else. A fresh look at the shared index, for chains not yet
+    /// known, costs more than it gains.
     #[inline]
-    pub fn prefetch_writable(&mut self, count: usize) {
-        let count = count.min(MAX_BURST) as u16;
-        let known = self.available.wrapping_sub(self.next).min(count);
-        for ahead in 0..known {
-            let head =
-                u16::from_le(self.layout.avail_entry(self.next.wrapping_add(ahead)).load(Ordering::Relaxed));
+    pub fn prefetch_writable(&mut self, ahead: u16) {
+        if self.available.wrapping_sub(self.next) > ahead {
+            let entry = self.layout.avail_entry(self.next.wrapping_add(ahead));
+            let head = u16::from_le(entry.load(Ordering::Relaxed));
             self.layout.prefetch_buffer(head, &mut self.hint);
         }
     }

@@ -207,8 +207,8 @@ impl RingLayout {
     #[inline]
     pub(crate) fn prefetch_buffer(&self, index: u16, hint: &mut usize) {
         let (addr, _) = self.descriptor(index);
-        if let Some((host, there)) = self.table.resolve(addr, 2 * CACHE_LINE, hint) {
-            prefetch_to_write(host, there);
+        if let Some((host, _)) = self.table.resolve(addr, 1, hint) {
+            prefetch_to_write(host);
         }
     }
 
@@ -270,28 +270,36 @@ const CACHE_LINE: usize = 64;
 #[inline]
 pub(crate) fn prefetch_to_read(host: NonNull<u8>, len: usize) {
     #[cfg(target_arch = "x86_64")]
-    for offset in (0..len.min(2 * CACHE_LINE)).step_by(CACHE_LINE) {
+    {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let first = host.as_ptr().cast_const().cast::<i8>();
         // SAFETY: a prefetch accesses nothing: it is defined for any address.
         // JUSTIFICATION: there is no safe wrapper.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(host.as_ptr().wrapping_add(offset).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(first) };
+        if len > CACHE_LINE {
+            // SAFETY: as above.
+            // JUSTIFICATION: as above.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(CACHE_LINE)) };
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (host, len);
 }
 
-/// Starts to fetch the first two cache lines of `len` octets, to be written: they are taken from other CPUs.
+/// Starts to fetch the cache line of `host` and the one after it, to be written: they are taken from other CPUs.
 #[inline]
-pub(crate) fn prefetch_to_write(host: NonNull<u8>, len: usize) {
+pub(crate) fn prefetch_to_write(host: NonNull<u8>) {
     #[cfg(target_arch = "x86_64")]
-    for offset in (0..len.min(2 * CACHE_LINE)).step_by(CACHE_LINE) {
-        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        // SAFETY: a prefetch accesses nothing: it is defined for any address.
-        // JUSTIFICATION: there is no safe wrapper.
-        unsafe { _mm_prefetch::<_MM_HINT_ET0>(host.as_ptr().wrapping_add(offset).cast()) };
+    for offset in [0, CACHE_LINE] {
+        let line = host.as_ptr().wrapping_add(offset);
+        // SAFETY: PREFETCHW accesses nothing: it is defined for any address, and does nothing on a CPU without it.
+        // JUSTIFICATION: `_mm_prefetch` makes a fetch for reading of it unless all code is built for such CPUs.
+        unsafe {
+            std::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly))
+        };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (host, len);
+    let _ = host;
 }
 
 fn shares(a: &Range<u64>, b: &Range<u64>) -> bool {
