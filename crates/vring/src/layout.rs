@@ -295,7 +295,7 @@ pub(crate) fn prefetch_to_write(host: NonNull<u8>) {
         // SAFETY: PREFETCHW accesses nothing: it is defined for any address, and does nothing on a CPU without it.
         // JUSTIFICATION: `_mm_prefetch` makes a fetch for reading of it unless all code is built for such CPUs.
         unsafe {
-            std::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly))
+            std::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
         };
     }
     #[cfg(not(target_arch = "x86_64"))]
