@@ -84,6 +84,9 @@ impl VhostUserBackend for Device {
 
     fn update_memory(&self, memory: GuestMemoryAtomic<GuestMemoryMmap>) -> io::Result<()> {
         let table = RegionTable::new(memory.memory().into_inner()).map_err(io::Error::other)?;
+        if table.is_shrinkable() {
+            tracing::info!(port = %self.port.name, "guest memory is not sealed against shrinking (F_SEAL_SHRINK)");
+        }
         self.update_and_wait(|state| state.memory = Some(Arc::clone(&table))).map_err(io::Error::other)
     }
 

@@ -6,13 +6,18 @@ use std::io::IsTerminal;
 
 use clap::Parser;
 use espwire::Cli;
+use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_subscriber::EnvFilter;
+
+/// Log lines that wait for stderr; more are lost.
+const LOG_LINES: usize = 4096;
 
 fn main() {
     let filter = EnvFilter::try_from_env("ESPWIRE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // A writer of its own: no thread that serves a guest waits for whoever reads stderr. What does not fit its
     // queue is lost.
-    let (stderr, guard) = tracing_appender::non_blocking(std::io::stderr());
+    let (stderr, guard) =
+        NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES).finish(std::io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)

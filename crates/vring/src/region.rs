@@ -54,6 +54,7 @@ struct Region {
 pub struct RegionTable {
     /// Sorted by `start`, not overlapping (vm-memory refuses overlap).
     regions: Box<[Region]>,
+    shrinkable: bool,
     _memory: Arc<dyn Any + Send + Sync>,
 }
 
@@ -87,6 +88,7 @@ impl RegionTable {
     {
         sigbus::install().map_err(RegionError::Handler)?;
         let mut regions = Vec::with_capacity(memory.num_regions());
+        let mut shrinkable = false;
         for region in memory.iter() {
             let start = region.start_addr().0;
             let access = libc::PROT_READ | libc::PROT_WRITE;
@@ -94,6 +96,7 @@ impl RegionTable {
             let host = host.ok_or(RegionError::Protection(start))?;
             let page = match region.file_offset() {
                 Some(file) => {
+                    shrinkable |= !is_sealed(file.file());
                     page_size_of(file.file()).map_err(|kind| RegionError::FileSystem(start, kind))?
                 }
                 None => page_size(),
@@ -103,7 +106,14 @@ impl RegionTable {
             regions.push(Region { start, len: region.len(), host, _registration: registration });
         }
         regions.sort_by_key(|r| r.start);
-        Ok(Arc::new(Self { regions: regions.into(), _memory: memory }))
+        Ok(Arc::new(Self { regions: regions.into(), shrinkable, _memory: memory }))
+    }
+
+    /// Whether the owner of a file behind a region can take its memory away: it has not sealed it with
+    /// F_SEAL_SHRINK. That is contained, and common (DPDK's virtio-user does not seal): worth a report, no more.
+    #[must_use]
+    pub fn is_shrinkable(&self) -> bool {
+        self.shrinkable
     }
 
     /// Whether memory behind one of the regions went away and was replaced by zero pages.
@@ -176,6 +186,11 @@ fn page_size() -> usize {
     rustix::param::page_size()
 }
 
+fn is_sealed(file: &std::fs::File) -> bool {
+    use rustix::fs::SealFlags;
+    rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK))
+}
+
 /// Page size of the file behind a mapping: a hole in a hugetlbfs file can only be filled by whole huge pages.
 ///
 /// # Errors
@@ -220,6 +235,22 @@ mod tests {
             (u64::MAX, 1, None),
         ] {
             assert_eq!(table.resolve(addr, len, &mut hint).map(|(_, n)| n), there, "{addr:#x}+{len:#x}");
+        }
+    }
+
+    #[test]
+    fn tells_memory_that_can_be_taken_away() {
+        use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+        for sealed in [false, true] {
+            let fd = memfd_create("memory", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();
+            ftruncate(&fd, 0x1000).unwrap();
+            if sealed {
+                fcntl_add_seals(&fd, SealFlags::SHRINK).unwrap();
+            }
+            let file = vm_memory::FileOffset::new(fd.into(), 0);
+            let memory =
+                GuestMemoryMmap::<()>::from_ranges_with_files([(GuestAddress(0), 0x1000, Some(file))]);
+            assert_eq!(RegionTable::new(Arc::new(memory.unwrap())).unwrap().is_shrinkable(), !sealed);
         }
     }
 
