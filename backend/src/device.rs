@@ -96,8 +96,6 @@ impl VhostUserBackend for Device {
     }
 
     fn stop_vring(&self, index: u32) -> io::Result<()> {
-        // `ControlRing::set_queue_ready` has stopped the ring and logged it if the path did not answer;
-        // here is the place where that can become an error.
         let pair = self.port.pairs.get(index as usize / 2).ok_or(io::ErrorKind::InvalidInput)?;
         pair.update_and_wait(|state| state.rings[index as usize % 2].running = false)
             .map_err(io::Error::other)

@@ -85,8 +85,8 @@ enum Patience {
 enum Fate {
     Delivered(usize),
     Dropped(DropReason, usize),
-    /// No RX buffer yet.
-    Wait,
+    /// Not enough RX chains yet: there are this many.
+    Wait(u16),
 }
 
 /// One direction of a path.
@@ -148,8 +148,7 @@ impl Direction {
             } else {
                 Fate::Dropped(DropReason::TxDisabled, frame_len(&burst.chain(done), header_len))
             };
-            let seen = to.as_ref().map_or(0, |to| to.ring.seen());
-            match self.settle(fate, seen) {
+            match self.settle(fate) {
                 // Memory has gone: every further page of it would be a fault, and a mapping of its own.
                 None if sigbus::faults() != faults => {
                     done += 1;
@@ -175,9 +174,9 @@ impl Direction {
         }
     }
 
-    /// Counts a frame's fate; for one that must wait returns until when. `seen` is how many RX chains there were.
+    /// Counts a frame's fate; for one that must wait returns until when.
     #[inline]
-    fn settle(&mut self, fate: Fate, seen: u16) -> Option<Instant> {
+    fn settle(&mut self, fate: Fate) -> Option<Instant> {
         let (len, dropped) = match fate {
             Fate::Delivered(len) => {
                 self.counts.frames_out += 1;
@@ -186,7 +185,7 @@ impl Direction {
                 (len, None)
             }
             Fate::Dropped(reason, len) => (len, Some(reason)),
-            Fate::Wait => match self.wait(seen) {
+            Fate::Wait(seen) => match self.wait(seen) {
                 Some(until) => return Some(until),
                 None => (0, Some(DropReason::NoRxBuffer)),
             },
@@ -259,7 +258,7 @@ fn forward(chain: &Chain<'_>, header_len: usize, to: Option<&mut RingView>) -> F
             if room.commit() { Fate::Delivered(len) } else { Fate::Dropped(DropReason::BadChain, len) }
         }
         Err(ReserveError::TooSmall) => Fate::Dropped(DropReason::RxTooSmall, len),
-        Err(ReserveError::Empty) => Fate::Wait,
+        Err(ReserveError::Empty) => Fate::Wait(to.ring.seen()),
         // The path sees the fault after this burst and takes the ring down.
         Err(ReserveError::Ring(_)) => Fate::Dropped(DropReason::PeerDown, len),
         Err(_) => Fate::Dropped(DropReason::NoRxBuffer, len),

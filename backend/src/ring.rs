@@ -164,12 +164,11 @@ impl VringT<Memory> for ControlRing {
     /// Comes with all features through `VhostUserBackend::acked_features`.
     fn set_queue_event_idx(&self, _enabled: bool) {}
 
-    /// The handler's `ready` follows its own queue, which we don't use. False comes with GET_VRING_BASE
-    /// alone.
+    /// The handler's `ready` follows its own queue, which we don't use. False comes with GET_VRING_BASE alone,
+    /// right before `stop_vring`, which stops the ring: it can return an error.
     fn set_queue_ready(&self, ready: bool) {
         if !ready {
             self.stopping.store(true, Ordering::Relaxed);
-            self.update_and_wait(|ring| ring.running = false);
         }
     }
 
