@@ -1,0 +1,277 @@
+//! An SA whose packets are opened.
+
+use std::ops::Range;
+
+use espwire_transform::{Icv, Job, SaKey, Suite, ciphertext_range};
+
+use crate::header::Header;
+use crate::sequence::infer_high;
+use crate::trailer::{Trailer, TrailerFault};
+use crate::window::{Replay, ReplayWindow};
+
+/// A packet whose length can't be right for its SA's suite: too short, or its ciphertext no multiple of the block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// A packet that is ready for the transform: the outcome of [`InboundSa::prepare`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// The sequence number, all 64 bits with ESN. An allegation until the ICV has verified.
+    pub sequence: u64,
+    /// What the anti-replay window says of it. Who calls decides what follows from that.
+    pub replay: Replay,
+}
+
+/// How the high-order half of a sequence number is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extension {
+    /// No ESN.
+    None,
+    /// ESN, from the window's top.
+    Known,
+    /// ESN of an SA whose traffic is joined in the middle: no packet has verified yet, and this half is a guess.
+    Guessed(u32),
+}
+
+/// An SA whose packets are opened: key, anti-replay window, ESN (RFC 4303 §3.4).
+pub struct InboundSa {
+    key: SaKey,
+    extension: Extension,
+    window: ReplayWindow,
+}
+
+impl InboundSa {
+    /// An SA from its first packet on. `window` is the anti-replay window's width in packets, 0 for none.
+    #[must_use]
+    pub fn new(key: SaKey, esn: bool, window: u32) -> Self {
+        let extension = if esn { Extension::Known } else { Extension::None };
+        Self { key, extension, window: ReplayWindow::new(window) }
+    }
+
+    /// An SA with ESN whose traffic is joined at an unknown number: an observer's. `high` is the best guess at
+    /// the high-order 32 bits; see [`prepare`](Self::prepare).
+    #[must_use]
+    pub fn joined(key: SaKey, window: u32, high: u32) -> Self {
+        Self { key, extension: Extension::Guessed(high), window: ReplayWindow::new(window) }
+    }
+
+    /// Its suite.
+    #[must_use]
+    pub fn suite(&self) -> Suite {
+        self.key.suite()
+    }
+
+    /// Whether it has ESN.
+    #[must_use]
+    pub fn has_esn(&self) -> bool {
+        self.extension != Extension::None
+    }
+
+    /// Whether the high-order half of its sequence numbers is still a guess. Packets of such an SA are to be
+    /// taken one by one, each to its finish, until one has verified.
+    #[inline]
+    #[must_use]
+    pub fn is_guessing(&self) -> bool {
+        matches!(self.extension, Extension::Guessed(_))
+    }
+
+    /// The anti-replay window.
+    #[must_use]
+    pub fn window(&self) -> &ReplayWindow {
+        &self.window
+    }
+
+    /// Prepares `packet`, from the SPI to the ICV, for the transform:
+    ///
+    /// 1. its lengths fit the suite;
+    /// 2. its sequence number: with ESN the high-order half by RFC 4303 Appendix A2 from the highest number that
+    ///    has verified, nothing else. While none has, by guesses: `attempt` 0 is the first guess, the one before
+    ///    it is 1, the one after it 2, and zero 3 (each distinct guess once);
+    /// 3. the anti-replay window is asked.
+    ///
+    /// Returns `None` if there is no such attempt. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`], whatever the attempt.
+    #[inline]
+    pub fn attempt(&self, packet: &[u8], attempt: usize) -> Result<Option<Prepared>, Malformed> {
+        let header = Header::read(packet).ok_or(Malformed)?;
+        ciphertext_range(self.suite(), packet.len()).ok_or(Malformed)?;
+        let high = match self.extension {
+            Extension::Guessed(guess) => guesses(guess).nth(attempt),
+            _ if attempt > 0 => None,
+            Extension::None => Some(0),
+            Extension::Known => Some(infer_high(self.window.top(), self.window.size(), header.sequence_low)),
+        };
+        Ok(high.map(|high| {
+            let sequence = u64::from(high) << 32 | u64::from(header.sequence_low);
+            Prepared { sequence, replay: self.window.check(sequence) }
+        }))
+    }
+
+    /// The first [`attempt`](Self::attempt), which for all but a joined SA is the only one.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`].
+    pub fn prepare(&self, packet: &[u8]) -> Result<Prepared, Malformed> {
+        Ok(self.attempt(packet, 0)?.expect("every SA has a first attempt"))
+    }
+
+    /// The transform's job for `packet`.
+    #[inline]
+    #[must_use]
+    pub fn job<'a>(&'a self, prepared: &Prepared, packet: &'a mut [u8]) -> Job<'a> {
+        Job::new(&self.key, self.esn_high(prepared), packet)
+    }
+
+    /// The ICV that `packet` should carry over its ciphertext as it stands: to show beside one that is wrong.
+    #[must_use]
+    pub fn icv(&self, prepared: &Prepared, packet: &[u8]) -> Option<Icv> {
+        self.key.icv(self.esn_high(prepared), packet)
+    }
+
+    /// Finishes `packet` after the transform has verified and decrypted it: accepts its sequence number, reads
+    /// its trailer and checks it.
+    ///
+    /// # Errors
+    ///
+    /// The trailer's fault. The sequence number is accepted all the same: the ICV was right.
+    #[inline]
+    pub fn finish(&mut self, prepared: &Prepared, packet: &[u8]) -> Result<Trailer, TrailerFault> {
+        self.window.accept(prepared.sequence);
+        if self.is_guessing() {
+            self.extension = Extension::Known;
+        }
+        let plaintext = self.plaintext(packet);
+        let trailer = Trailer::read(plaintext).ok_or(TrailerFault::PadLength)?;
+        trailer.check(plaintext).map(|_| trailer)
+    }
+
+    /// The part of `packet` that is encrypted, between IV and ICV; empty if the packet is malformed.
+    #[inline]
+    #[must_use]
+    pub fn plaintext<'a>(&self, packet: &'a [u8]) -> &'a [u8] {
+        &packet[self.plaintext_range(packet.len())]
+    }
+
+    /// Where [`plaintext`](Self::plaintext) stands in a packet of `packet_len` octets; empty if it is malformed.
+    #[inline]
+    #[must_use]
+    pub fn plaintext_range(&self, packet_len: usize) -> Range<usize> {
+        ciphertext_range(self.suite(), packet_len).unwrap_or(0..0)
+    }
+
+    fn esn_high(&self, prepared: &Prepared) -> Option<u32> {
+        self.has_esn().then_some((prepared.sequence >> 32) as u32)
+    }
+}
+
+/// The guess, the one before, the one after, and zero; each once.
+fn guesses(guess: u32) -> impl Iterator<Item = u32> {
+    let zero = (guess > 1).then_some(0);
+    [Some(guess), guess.checked_sub(1), guess.checked_add(1), zero].into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use espwire_transform::{AesKeyLen, Status, danger, open_burst};
+
+    use super::*;
+
+    const SUITE: Suite = Suite::AesGcm(AesKeyLen::Aes256);
+
+    fn key() -> SaKey {
+        SaKey::new(SUITE, &[3; 36], &[]).unwrap()
+    }
+
+    /// A sealed packet of `sequence`, a dummy with no payload.
+    fn sealed(sequence: u64, esn: bool) -> Vec<u8> {
+        let mut packet = vec![0; 8 + 8 + 4 + 16];
+        packet[3] = 1;
+        packet[4..8].copy_from_slice(&(sequence as u32).to_be_bytes());
+        packet[16..20].copy_from_slice(&[1, 2, 2, 59]);
+        let key = key();
+        let high = esn.then_some((sequence >> 32) as u32);
+        danger::seal_burst(&mut [Job::new(&key, high, &mut packet)]);
+        packet
+    }
+
+    /// Takes a packet through all attempts; the number that verified.
+    fn open(sa: &mut InboundSa, mut packet: Vec<u8>) -> Option<u64> {
+        for attempt in 0.. {
+            let prepared = sa.attempt(&packet, attempt).unwrap()?;
+            let mut jobs = [sa.job(&prepared, &mut packet)];
+            open_burst(&mut jobs);
+            if jobs[0].status == Status::Done {
+                sa.finish(&prepared, &packet).unwrap();
+                return Some(prepared.sequence);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn guesses_are_at_most_four_and_distinct() {
+        let of = |guess| guesses(guess).collect::<Vec<_>>();
+        assert_eq!(of(0), [0, 1]);
+        assert_eq!(of(1), [1, 0, 2]);
+        assert_eq!(of(7), [7, 6, 8, 0]);
+        assert_eq!(of(u32::MAX), [u32::MAX, u32::MAX - 1, 0]);
+    }
+
+    #[test]
+    fn a_joined_sa_guesses_until_a_packet_has_verified() {
+        for (hint, sequence, found) in
+            [(5, 5, true), (5, 4, true), (5, 6, true), (5, 0, true), (5, 3, false), (5, 7, false)]
+        {
+            let mut sa = InboundSa::joined(key(), 64, hint);
+            let sequence = (sequence << 32) + 1000;
+            assert_eq!(open(&mut sa, sealed(sequence, true)), found.then_some(sequence));
+            assert_eq!(sa.is_guessing(), !found);
+        }
+    }
+
+    #[test]
+    fn once_a_packet_has_verified_nothing_is_guessed() {
+        let mut sa = InboundSa::joined(key(), 64, 5);
+        let first = (5 << 32) + 1000;
+        assert_eq!(open(&mut sa, sealed(first, true)), Some(first));
+        for sequence in [(6 << 32) + 2000, (4 << 32) + 2000, 2000] {
+            assert_eq!(open(&mut sa, sealed(sequence, true)), None);
+        }
+        assert_eq!(open(&mut sa, sealed(first + 1, true)), Some(first + 1));
+        // Less than what was seen last: the next epoch, by Appendix A2.
+        assert_eq!(open(&mut sa, sealed((6 << 32) + 1, true)), Some((6 << 32) + 1));
+    }
+
+    #[test]
+    fn a_forged_packet_moves_nothing() {
+        let mut sa = InboundSa::new(key(), false, 64);
+        let mut forged = sealed(9, false);
+        forged[20] ^= 1;
+        assert_eq!(open(&mut sa, forged), None);
+        assert_eq!(sa.window().top(), 0);
+    }
+
+    #[test]
+    fn replay_is_reported_with_the_number() {
+        let mut sa = InboundSa::new(key(), false, 64);
+        open(&mut sa, sealed(100, false)).unwrap();
+        let replay = |sequence| sa.prepare(&sealed(sequence, false)).unwrap().replay;
+        assert_eq!(
+            [replay(100), replay(36), replay(99), replay(0)],
+            [Replay::Duplicate, Replay::Old, Replay::Fresh, Replay::Zero]
+        );
+    }
+
+    #[test]
+    fn short_packets_are_malformed() {
+        let sa = InboundSa::new(key(), false, 64);
+        let packet = sealed(1, false);
+        for len in 0..packet.len() - 2 {
+            assert_eq!(sa.prepare(&packet[..len]), Err(Malformed), "{len}");
+        }
+    }
+}

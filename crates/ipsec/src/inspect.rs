@@ -1,0 +1,472 @@
+//! Mode `inspect`: each ESP packet verified, decrypted, explained, encrypted again and compared.
+
+use std::ops::Range;
+
+use espwire_esp::{
+    Header, InboundSa, Malformed, Prepared, Replay, Status, Trailer, TrailerFault, danger, open_burst,
+};
+
+use crate::explanation::{Decrypted, Explanation, Inner, Observer, Reencryption};
+use crate::ip::{self, Fragment, Ip, protocol};
+use crate::outer::{Content, Outer, find_esp};
+use crate::sad::{Mode, SaCounts, Sad};
+use crate::verdict::{DropReason, Passed, Verdict};
+
+/// Most frames in a burst.
+pub const MAX_BURST: usize = 64;
+
+/// A frame as it was received: in private memory, which nobody changes while it is inspected.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    octets: &'a [u8],
+    wire_len: usize,
+}
+
+impl<'a> Frame<'a> {
+    /// A whole frame, from the destination address on, without FCS.
+    #[inline]
+    #[must_use]
+    pub fn whole(octets: &'a [u8]) -> Self {
+        Self { octets, wire_len: octets.len() }
+    }
+
+    /// What a capture kept of a frame of `wire_len` octets.
+    #[must_use]
+    pub fn captured(octets: &'a [u8], wire_len: usize) -> Self {
+        Self { octets, wire_len: wire_len.max(octets.len()) }
+    }
+}
+
+/// A NIC that looks into what its guest sends.
+pub struct Inspector {
+    sad: Sad,
+    /// The burst's ESP packets, one after the other: ciphertext first, plaintext once opened.
+    opened: Vec<u8>,
+    /// The same, encrypted again.
+    again: Vec<u8>,
+    packets: Vec<Packet>,
+}
+
+/// One ESP packet of a burst on its way.
+struct Packet {
+    frame: usize,
+    outer: Option<Outer>,
+    header: Option<Header>,
+    /// Its SA's place.
+    sa: Option<usize>,
+    /// Where it stands in `opened` and `again`.
+    at: Range<usize>,
+    stage: Stage,
+    /// The transform's outcome was taken: at once for a packet whose SA guesses.
+    is_accepted: bool,
+    replay: Option<Replay>,
+    trailer: Option<Trailer>,
+    reencryption: Option<Reencryption>,
+    fault: Option<DropReason>,
+}
+
+/// How far a packet has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It has no place in `opened`: no SA, or nothing that could be verified.
+    Refused,
+    /// To be verified in the burst's call.
+    Prepared(Prepared),
+    /// Its ICV was wrong, at last under this number.
+    Failed(Prepared),
+    /// Verified and decrypted.
+    Opened(Prepared),
+    /// And to be encrypted again.
+    Resealing(Prepared),
+}
+
+impl Stage {
+    fn prepared(&self) -> Option<&Prepared> {
+        match self {
+            Self::Refused => None,
+            Self::Prepared(prepared)
+            | Self::Failed(prepared)
+            | Self::Opened(prepared)
+            | Self::Resealing(prepared) => Some(prepared),
+        }
+    }
+
+    fn is_opened(&self) -> bool {
+        matches!(self, Self::Opened(_) | Self::Resealing(_))
+    }
+}
+
+impl Inspector {
+    /// An inspector that knows the SAs of `sad`.
+    #[must_use]
+    pub fn new(sad: Sad) -> Self {
+        Self { sad, opened: Vec::new(), again: Vec::new(), packets: Vec::with_capacity(MAX_BURST) }
+    }
+
+    /// Its SAs, with what was counted.
+    #[must_use]
+    pub fn sad(&self) -> &Sad {
+        &self.sad
+    }
+
+    /// The places in the [`Sad`] of the SAs that the last burst had packets of, with their counts; an SA may come
+    /// more than once.
+    pub fn last_burst(&self) -> impl Iterator<Item = (usize, &SaCounts)> {
+        let mut places = self.packets.iter().filter_map(|packet| packet.sa);
+        let mut last = None;
+        std::iter::from_fn(move || {
+            let place = places.find(|&place| last != Some(place))?;
+            last = Some(place);
+            Some((place, &self.sad.entry(place).counts))
+        })
+    }
+
+    /// Inspects a burst of frames, in order, and appends a verdict for each to `verdicts`.
+    ///
+    /// 1. Find ESP: Ethernet, IP, UDP; what is not ESP passes.
+    /// 2. Find the SA by SPI and destination; copy the packet; the received octets stay as they are.
+    /// 3. Verify and decrypt the copies, all SAs in one call.
+    /// 4. Note replay; check padding, next header, the inner packet's header.
+    /// 5. Encrypt again with the same IV and number and regular padding, all SAs in one call; compare all of it.
+    /// 6. Count, and explain to `observer` if it wants that, in the order of the frames.
+    ///
+    /// The frames themselves go on unchanged. A packet that was seen before is noted, not dropped: whether its
+    /// receiver minds is the receiver's affair.
+    pub fn inspect_burst(
+        &mut self,
+        frames: &[Frame<'_>],
+        verdicts: &mut Vec<Verdict>,
+        observer: &mut impl Observer,
+    ) {
+        self.opened.clear();
+        self.packets.clear();
+        let first = verdicts.len();
+        for (index, frame) in frames.iter().enumerate() {
+            let content = find_esp(frame.octets, frame.wire_len, |port| self.sad.is_natt(port));
+            verdicts.push(match content {
+                Content::Other(passed) => Verdict::Pass(passed),
+                // Settled below.
+                Content::Esp(outer) => {
+                    self.admit(index, outer, frame.octets);
+                    Verdict::Pass(Passed::Verified)
+                }
+                Content::Faulty(reason, outer) => {
+                    self.packets.push(Packet::refused(index, outer, frame.octets, reason));
+                    Verdict::Drop(reason)
+                }
+            });
+        }
+        self.open();
+        for index in 0..self.packets.len() {
+            self.finish(index);
+        }
+        self.reseal(frames);
+        for index in 0..self.packets.len() {
+            let verdict = self.settle(index);
+            let packet = &self.packets[index];
+            verdicts[first + packet.frame] = verdict;
+            if observer.wants() {
+                observer.observe(&self.explain(packet, &frames[packet.frame], verdict));
+            }
+        }
+    }
+
+    /// Finds the packet's SA, copies the packet, and prepares it. An SA that still guesses takes it to the end
+    /// at once: what comes after it in the burst rests on it.
+    #[inline]
+    fn admit(&mut self, frame: usize, outer: Outer, octets: &[u8]) {
+        let esp = &octets[outer.esp.clone()];
+        let mut packet = Packet::refused(frame, Some(outer), octets, DropReason::NoSa);
+        let found = packet
+            .header
+            .zip(packet.outer.as_ref())
+            .and_then(|(header, outer)| self.sad.find(header.spi, outer.dst));
+        if packet.header.is_none() {
+            packet.fault = Some(DropReason::Malformed);
+        } else if let Some(at) = found {
+            packet.sa = Some(at);
+            let inbound = &mut self.sad.entry_mut(at).inbound;
+            match inbound.prepare(esp) {
+                Err(Malformed) => packet.fault = Some(DropReason::Malformed),
+                Ok(prepared) => {
+                    packet.fault = None;
+                    packet.at = self.opened.len()..self.opened.len() + esp.len();
+                    self.opened.extend_from_slice(esp);
+                    packet.stage = if inbound.is_guessing() {
+                        let stage = open_alone(inbound, &mut self.opened[packet.at.clone()]);
+                        packet.accept(stage, inbound, &self.opened);
+                        stage
+                    } else {
+                        Stage::Prepared(prepared)
+                    };
+                }
+            }
+        }
+        self.packets.push(packet);
+    }
+
+    /// Verifies and decrypts what is prepared, in one call.
+    fn open(&mut self) {
+        let mut jobs = Vec::with_capacity(self.packets.len());
+        let mut owners = Vec::with_capacity(self.packets.len());
+        let mut rest = &mut self.opened[..];
+        for (owner, packet) in self.packets.iter().enumerate() {
+            let (octets, after) = rest.split_at_mut(packet.at.len());
+            rest = after;
+            if let (Stage::Prepared(prepared), Some(sa)) = (packet.stage, packet.sa) {
+                jobs.push(self.sad.entry(sa).inbound.job(&prepared, octets));
+                owners.push(owner);
+            }
+        }
+        open_burst(&mut jobs);
+        for (job, owner) in jobs.iter().zip(owners) {
+            let packet = &mut self.packets[owner];
+            if let Stage::Prepared(prepared) = packet.stage {
+                packet.stage = match job.status {
+                    Status::Done => Stage::Opened(prepared),
+                    _ => Stage::Failed(prepared),
+                };
+            }
+        }
+    }
+
+    /// Accepts an opened packet's number and checks what it holds.
+    #[inline]
+    fn finish(&mut self, index: usize) {
+        let packet = &mut self.packets[index];
+        let Some(sa) = packet.sa else { return };
+        let entry = self.sad.entry_mut(sa);
+        let inbound = &mut entry.inbound;
+        if !packet.is_accepted {
+            if let Stage::Failed(prepared) = packet.stage
+                && inbound
+                    .prepare(&self.opened[packet.at.clone()])
+                    .is_ok_and(|now| now.sequence != prepared.sequence)
+            {
+                // A packet before it in this burst has moved the window on: its number is another now.
+                packet.stage = open_alone(inbound, &mut self.opened[packet.at.clone()]);
+            }
+            let stage = packet.stage;
+            packet.accept(stage, inbound, &self.opened);
+        }
+        if packet.fault.is_some() || !packet.stage.is_opened() {
+            return;
+        }
+        let plaintext = inbound.plaintext(&self.opened[packet.at.clone()]);
+        let (Some(trailer), Some(outer)) = (packet.trailer, &packet.outer) else { return };
+        let payload_len = trailer.padding(plaintext).map_or(0, |padding| padding.start);
+        packet.fault = match (entry.sa.mode, trailer.next_header) {
+            (_, protocol::NONE) | (Mode::Transport, _) => None,
+            (Mode::Tunnel, protocol::IPV4 | protocol::IPV6) => {
+                let inner = read_inner(entry.sa.mode, trailer.next_header, &plaintext[..payload_len], outer);
+                inner.is_none().then_some(DropReason::InnerMalformed)
+            }
+            (Mode::Tunnel, _) => Some(DropReason::BadNextHeader),
+        };
+    }
+
+    /// Encrypts what was opened again, in one call, and compares it with what was received.
+    fn reseal(&mut self, frames: &[Frame<'_>]) {
+        self.again.clear();
+        self.again.extend_from_slice(&self.opened);
+        let mut jobs = Vec::with_capacity(self.packets.len());
+        let mut rest = &mut self.again[..];
+        for packet in &mut self.packets {
+            let (octets, after) = rest.split_at_mut(packet.at.len());
+            rest = after;
+            let (Stage::Opened(prepared), Some(sa), Some(trailer)) =
+                (packet.stage, packet.sa, packet.trailer)
+            else {
+                continue;
+            };
+            let inbound = &self.sad.entry(sa).inbound;
+            let plaintext = inbound.plaintext_range(octets.len());
+            let Some(padding) = trailer.padding(&octets[plaintext.clone()]) else { continue };
+            // Padding as this end would write it: an odd one shows as a difference.
+            for (octet, regular) in octets[plaintext][padding].iter_mut().zip(1..=u8::MAX) {
+                *octet = regular;
+            }
+            jobs.push(inbound.job(&prepared, octets));
+            packet.stage = Stage::Resealing(prepared);
+        }
+        danger::seal_burst(&mut jobs);
+        for packet in &mut self.packets {
+            if let (Stage::Resealing(_), Some(sa), Some(outer)) = (packet.stage, packet.sa, &packet.outer) {
+                let received = &frames[packet.frame].octets[outer.esp.clone()];
+                let icv_len = self.sad.entry(sa).sa.suite.icv_len();
+                packet.reencryption =
+                    Some(Reencryption::compare(received, &self.again[packet.at.clone()], icv_len));
+            }
+        }
+    }
+
+    /// The packet's verdict, counted under its SA.
+    #[inline]
+    fn settle(&mut self, index: usize) -> Verdict {
+        let packet = &mut self.packets[index];
+        if packet.fault.is_none() && !packet.reencryption.is_some_and(Reencryption::matches) {
+            packet.fault = Some(DropReason::ReencryptMismatch);
+        }
+        if let Some(sa) = packet.sa {
+            let counts = &mut self.sad.entry_mut(sa).counts;
+            match packet.fault {
+                Some(reason) => counts.count_failure(reason),
+                None => {
+                    counts.packets += 1;
+                    counts.bytes += packet.at.len() as u64;
+                }
+            }
+            counts.replays += u64::from(packet.replay.is_some_and(|replay| replay != Replay::Fresh));
+        }
+        packet.fault.map_or(Verdict::Pass(Passed::Verified), Verdict::Drop)
+    }
+
+    /// Everything that was found in a packet.
+    fn explain<'a>(&'a self, packet: &'a Packet, frame: &Frame<'a>, verdict: Verdict) -> Explanation<'a> {
+        let esp = packet.outer.as_ref().map_or(&[][..], |outer| &frame.octets[outer.esp.clone()]);
+        let entry = packet.sa.map(|sa| self.sad.entry(sa));
+        let parts = entry.map_or(0..0, |entry| entry.inbound.plaintext_range(esp.len()));
+        let prepared = packet.stage.prepared();
+        let decrypted =
+            entry.zip(packet.trailer).zip(packet.outer.as_ref()).map(|((entry, trailer), outer)| {
+                let plaintext = entry.inbound.plaintext(&self.opened[packet.at.clone()]);
+                let padding = trailer.padding(plaintext);
+                let payload = &plaintext[..padding.as_ref().map_or(0, |padding| padding.start)];
+                Decrypted {
+                    payload,
+                    padding: padding.map_or(&[], |padding| &plaintext[padding]),
+                    pad_len: trailer.pad_len,
+                    next_header: trailer.next_header,
+                    inner: read_inner(entry.sa.mode, trailer.next_header, payload, outer),
+                    reencryption: packet.reencryption,
+                }
+            });
+        Explanation {
+            index: packet.frame,
+            frame: frame.octets,
+            wire_len: frame.wire_len,
+            outer: packet.outer.as_ref(),
+            esp,
+            spi: packet.header.map(|header| header.spi),
+            sequence_low: packet.header.map(|header| header.sequence_low),
+            sa: entry.map(|entry| &entry.sa),
+            iv: if parts.is_empty() { &[] } else { &esp[espwire_esp::HEADER_LEN..parts.start] },
+            icv_received: if parts.is_empty() { &[] } else { &esp[parts.end..] },
+            icv_computed: entry.zip(prepared).and_then(|(entry, prepared)| entry.inbound.icv(prepared, esp)),
+            sequence: prepared.map(|prepared| prepared.sequence),
+            verified: prepared.map(|_| packet.stage.is_opened()),
+            replay: packet.replay,
+            decrypted,
+            verdict,
+        }
+    }
+}
+
+impl Packet {
+    /// A packet that ends here unless it gets further.
+    fn refused(frame: usize, outer: Option<Outer>, octets: &[u8], reason: DropReason) -> Self {
+        let header = outer.as_ref().filter(|_| reason != DropReason::Fragment);
+        Self {
+            frame,
+            header: header.and_then(|outer| Header::read(&octets[outer.esp.clone()])),
+            outer,
+            sa: None,
+            at: 0..0,
+            stage: Stage::Refused,
+            is_accepted: false,
+            replay: None,
+            trailer: None,
+            reencryption: None,
+            fault: Some(reason),
+        }
+    }
+
+    /// Takes the outcome of the transform: of an opened packet the number is accepted and the trailer checked.
+    #[inline]
+    fn accept(&mut self, stage: Stage, inbound: &mut InboundSa, opened: &[u8]) {
+        self.is_accepted = true;
+        match stage {
+            Stage::Opened(prepared) => {
+                let octets = &opened[self.at.clone()];
+                // Asked again: a packet of the same burst may have borne this number.
+                self.replay = Some(inbound.window().check(prepared.sequence));
+                let checked = inbound.finish(&prepared, octets);
+                self.trailer = Trailer::read(inbound.plaintext(octets));
+                self.fault = checked.err().map(|fault| match fault {
+                    TrailerFault::Alignment => DropReason::BadAlign,
+                    TrailerFault::PadLength => DropReason::BadPadLen,
+                    TrailerFault::Padding => DropReason::BadPadding,
+                });
+            }
+            _ => {
+                self.fault = self.fault.or(matches!(stage, Stage::Failed(_)).then_some(DropReason::AuthFail));
+            }
+        }
+    }
+}
+
+/// Takes one packet through all its attempts.
+fn open_alone(inbound: &InboundSa, octets: &mut [u8]) -> Stage {
+    let mut stage = Stage::Refused;
+    for attempt in 0.. {
+        let Ok(Some(prepared)) = inbound.attempt(octets, attempt) else { break };
+        let mut jobs = [inbound.job(&prepared, octets)];
+        open_burst(&mut jobs);
+        if jobs[0].status == Status::Done {
+            return Stage::Opened(prepared);
+        }
+        stage = Stage::Failed(prepared);
+    }
+    stage
+}
+
+/// The packet in a payload: an IP packet in tunnel mode, the outer packet's own payload in transport mode.
+/// `None` if there is none, or its header can't be right.
+fn read_inner<'a>(mode: Mode, next_header: u8, payload: &'a [u8], outer: &Outer) -> Option<Inner<'a>> {
+    if next_header == protocol::NONE {
+        return None;
+    }
+    if mode == Mode::Transport {
+        return Some(Inner {
+            src: outer.src,
+            dst: outer.dst,
+            protocol: next_header,
+            ports: ip::ports(next_header, payload),
+            len: payload.len(),
+            data: data(next_header, payload),
+        });
+    }
+    let version = match next_header {
+        protocol::IPV4 => 4,
+        protocol::IPV6 => 6,
+        _ => return None,
+    };
+    if payload.first()? >> 4 != version {
+        return None;
+    }
+    // TFC padding may follow the packet (RFC 4303 §2.7).
+    let ip = Ip::read(payload, payload.len()).ok()?;
+    if ip.checksum.is_some_and(|checksum| checksum.received != checksum.computed) {
+        return None;
+    }
+    let upper = &payload[ip.payload.clone()];
+    let has_header = ip.fragment != Some(Fragment::Later);
+    Some(Inner {
+        src: ip.src,
+        dst: ip.dst,
+        protocol: ip.protocol,
+        ports: ip::ports(ip.protocol, upper).filter(|_| has_header),
+        len: ip.len,
+        data: if has_header { data(ip.protocol, upper) } else { &[] },
+    })
+}
+
+/// What a TCP segment or UDP datagram carries.
+fn data(protocol: u8, upper: &[u8]) -> &[u8] {
+    let header_len = match protocol {
+        protocol::TCP => upper.get(12).map(|offset| usize::from(offset >> 4) * 4).filter(|&len| len >= 20),
+        protocol::UDP => Some(8),
+        _ => None,
+    };
+    header_len.and_then(|len| upper.get(len..)).unwrap_or_default()
+}

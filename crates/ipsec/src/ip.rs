@@ -1,0 +1,383 @@
+//! IP headers, outer and inner: lengths, extension headers, fragments, the IPv4 header checksum.
+//!
+//! One reader for both: what stands in front of ESP and what comes out of it is walked by the same rules. It is
+//! our own because it must tell, of a packet that is wrong, whether it would have been ESP.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
+
+/// Protocol numbers (IANA), also as IPv6 extension headers and ESP next headers.
+pub(crate) mod protocol {
+    pub(crate) const HOP_BY_HOP: u8 = 0;
+    pub(crate) const IPV4: u8 = 4;
+    pub(crate) const TCP: u8 = 6;
+    pub(crate) const UDP: u8 = 17;
+    pub(crate) const DCCP: u8 = 33;
+    pub(crate) const IPV6: u8 = 41;
+    pub(crate) const ROUTING: u8 = 43;
+    pub(crate) const FRAGMENT: u8 = 44;
+    pub(crate) const ESP: u8 = 50;
+    pub(crate) const AH: u8 = 51;
+    pub(crate) const NONE: u8 = 59;
+    pub(crate) const DESTINATION_OPTIONS: u8 = 60;
+    pub(crate) const SCTP: u8 = 132;
+    pub(crate) const MOBILITY: u8 = 135;
+    pub(crate) const UDP_LITE: u8 = 136;
+    pub(crate) const HIP: u8 = 139;
+    pub(crate) const SHIM6: u8 = 140;
+}
+
+/// Shortest IPv4 header in octets.
+const IPV4_MIN_LEN: usize = 20;
+/// IPv6 header in octets.
+const IPV6_LEN: usize = 40;
+/// Extension headers that a packet may have before it counts as malformed. Each costs a step, and a packet of
+/// 64 KiB has room for thousands.
+const MAX_EXTENSIONS: usize = 32;
+
+/// The checksum of an IPv4 header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checksum {
+    /// As it stands in the header.
+    pub received: u16,
+    /// As it should stand there.
+    pub computed: u16,
+}
+
+/// Which part of a fragmented packet this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fragment {
+    /// The first: the upper-layer header is here.
+    First,
+    /// A later one.
+    Later,
+}
+
+/// An IP packet's headers, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ip {
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+    /// Octets of the packet by its own header: what lies beyond is no part of it.
+    pub(crate) len: usize,
+    /// Protocol after all extension headers.
+    pub(crate) protocol: u8,
+    /// What that protocol's header starts.
+    pub(crate) payload: Range<usize>,
+    pub(crate) fragment: Option<Fragment>,
+    /// IPv4 only.
+    pub(crate) checksum: Option<Checksum>,
+}
+
+/// Headers that can't be right, or that are cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    /// The protocol as far as it was found.
+    pub(crate) protocol: Option<u8>,
+    /// Where that protocol's header starts, if that much is certain.
+    pub(crate) payload: Option<usize>,
+    /// There would have been enough octets in `wire_len`.
+    pub(crate) is_cut: bool,
+}
+
+impl Ip {
+    /// Reads the packet at the start of `octets`, of which `wire_len` were on the wire (at least those that are
+    /// here). The version is the header's own.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`]: version, header length, total length or an extension header's length are wrong.
+    #[inline]
+    pub(crate) fn read(octets: &[u8], wire_len: usize) -> Result<Self, Unreadable> {
+        match octets.first().map(|first| first >> 4) {
+            Some(4) => read_v4(octets, wire_len),
+            Some(6) => read_v6(octets, wire_len),
+            first => Err(Unreadable {
+                // A version that there is none of: told by where IPv4 has its protocol.
+                protocol: octets.get(9).copied(),
+                payload: None,
+                is_cut: first.is_none() && wire_len > 0,
+            }),
+        }
+    }
+}
+
+fn word(octets: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([octets[at], octets[at + 1]])
+}
+
+fn read_v4(octets: &[u8], wire_len: usize) -> Result<Ip, Unreadable> {
+    let protocol = octets.get(9).copied();
+    let short = |needed, payload| Unreadable { protocol, payload, is_cut: needed <= wire_len };
+    let Some((header, _)) = octets.split_first_chunk::<IPV4_MIN_LEN>() else {
+        return Err(short(IPV4_MIN_LEN, None));
+    };
+    let header_len = usize::from(header[0] & 0xf) * 4;
+    let len = usize::from(word(header, 2));
+    if header_len < IPV4_MIN_LEN || len < header_len {
+        return Err(Unreadable { protocol, payload: None, is_cut: false });
+    }
+    if len > octets.len() {
+        return Err(short(len, Some(header_len)));
+    }
+    let flags = word(header, 6);
+    let fragment = match (flags & 0x1fff, flags & 0x2000 != 0) {
+        (0, false) => None,
+        (0, true) => Some(Fragment::First),
+        _ => Some(Fragment::Later),
+    };
+    let ip = Ip {
+        src: Ipv4Addr::new(header[12], header[13], header[14], header[15]).into(),
+        dst: Ipv4Addr::new(header[16], header[17], header[18], header[19]).into(),
+        len,
+        protocol: header[9],
+        payload: header_len..len,
+        fragment,
+        checksum: Some(checksum(&octets[..header_len])),
+    };
+    if ip.protocol == protocol::AH { skip_extensions(octets, ip) } else { Ok(ip) }
+}
+
+/// RFC 1071 over an IPv4 header, its own checksum field taken as zero.
+pub(crate) fn checksum(header: &[u8]) -> Checksum {
+    let received = word(header, 10);
+    let sum: u32 = header.chunks_exact(2).map(|pair| u32::from(word(pair, 0))).sum();
+    let sum = sum - u32::from(received);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    Checksum { received, computed: !(sum as u16) }
+}
+
+fn read_v6(octets: &[u8], wire_len: usize) -> Result<Ip, Unreadable> {
+    let protocol = octets.get(6).copied();
+    let short = |needed, payload| Unreadable { protocol, payload, is_cut: needed <= wire_len };
+    let Some((header, _)) = octets.split_first_chunk::<IPV6_LEN>() else {
+        return Err(short(IPV6_LEN, None));
+    };
+    let len = IPV6_LEN + usize::from(word(header, 4));
+    if len > octets.len() {
+        return Err(short(len, Some(IPV6_LEN)));
+    }
+    let address = |at: usize| -> IpAddr {
+        let octets: [u8; 16] = std::array::from_fn(|i| header[at + i]);
+        Ipv6Addr::from(octets).into()
+    };
+    let ip = Ip {
+        src: address(8),
+        dst: address(24),
+        len,
+        protocol: header[6],
+        payload: IPV6_LEN..len,
+        fragment: None,
+        checksum: None,
+    };
+    skip_extensions(octets, ip)
+}
+
+/// Follows extension headers (RFC 8200 §4) and AH to the upper layer.
+fn skip_extensions(octets: &[u8], mut ip: Ip) -> Result<Ip, Unreadable> {
+    for _ in 0..MAX_EXTENSIONS {
+        let unreadable = Unreadable { protocol: Some(ip.protocol), payload: None, is_cut: false };
+        let header = &octets[ip.payload.clone()];
+        let len = match ip.protocol {
+            protocol::HOP_BY_HOP
+            | protocol::ROUTING
+            | protocol::DESTINATION_OPTIONS
+            | protocol::MOBILITY
+            | protocol::HIP
+            | protocol::SHIM6 => 8 * (usize::from(*header.get(1).ok_or(unreadable)?) + 1),
+            protocol::AH => 4 * (usize::from(*header.get(1).ok_or(unreadable)?) + 2),
+            protocol::FRAGMENT => 8,
+            _ => return Ok(ip),
+        };
+        if len > header.len() {
+            return Err(unreadable);
+        }
+        if ip.protocol == protocol::FRAGMENT {
+            // An atomic fragment is a whole packet (RFC 6946).
+            ip.fragment = match word(header, 2) & 0xfff9 {
+                0 => None,
+                1 => Some(Fragment::First),
+                _ => Some(Fragment::Later),
+            };
+        }
+        ip.protocol = header[0];
+        ip.payload.start += len;
+        if ip.fragment == Some(Fragment::Later) {
+            return Ok(ip);
+        }
+    }
+    Err(Unreadable { protocol: Some(ip.protocol), payload: None, is_cut: false })
+}
+
+/// Source and destination port at the start of an upper-layer header that has them.
+pub(crate) fn ports(protocol: u8, payload: &[u8]) -> Option<(u16, u16)> {
+    let has_ports = matches!(
+        protocol,
+        protocol::TCP | protocol::UDP | protocol::DCCP | protocol::SCTP | protocol::UDP_LITE
+    );
+    (has_ports && payload.len() >= 4).then(|| (word(payload, 0), word(payload, 2)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn v4(header_len: usize, protocol: u8, payload: usize) -> Vec<u8> {
+        let mut packet = vec![0; header_len + payload];
+        packet[0] = 0x40 | (header_len / 4) as u8;
+        packet[2..4].copy_from_slice(&((header_len + payload) as u16).to_be_bytes());
+        packet[9] = protocol;
+        packet[12..20].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2]);
+        let sum = checksum(&packet[..header_len]).computed;
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        packet
+    }
+
+    fn v6(next: u8, payload: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0; IPV6_LEN];
+        packet[0] = 0x60;
+        packet[4..6].copy_from_slice(&(payload.len() as u16).to_be_bytes());
+        packet[6] = next;
+        packet[39] = 2;
+        packet.extend_from_slice(payload);
+        packet
+    }
+
+    fn read(packet: &[u8]) -> Result<Ip, Unreadable> {
+        Ip::read(packet, packet.len())
+    }
+
+    #[test]
+    fn options_count_to_the_header() {
+        for header_len in [20, 24, 60] {
+            let ip = read(&v4(header_len, 50, 33)).unwrap();
+            assert_eq!(ip.payload, header_len..header_len + 33);
+            let Checksum { received, computed } = ip.checksum.unwrap();
+            assert_eq!(received, computed);
+        }
+    }
+
+    #[test]
+    fn a_checksum_is_compared_not_trusted() {
+        // The example of RFC 1071's sum over a header as many textbooks have it.
+        let mut packet = v4(20, 17, 0);
+        packet[8] ^= 0x40;
+        let Checksum { received, computed } = read(&packet).unwrap().checksum.unwrap();
+        assert_ne!(received, computed);
+        packet[10..12].copy_from_slice(&computed.to_be_bytes());
+        let again = read(&packet).unwrap().checksum.unwrap();
+        assert_eq!(again, Checksum { received: computed, computed });
+    }
+
+    #[test]
+    fn what_follows_the_packet_is_no_part_of_it() {
+        let mut packet = v4(20, 50, 30);
+        packet.extend_from_slice(&[0; 18]);
+        assert_eq!(read(&packet).unwrap().payload, 20..50);
+        let mut packet = v6(50, &[0; 30]);
+        packet.extend_from_slice(&[0; 18]);
+        assert_eq!(read(&packet).unwrap().payload, 40..70);
+    }
+
+    #[test]
+    fn lengths_that_lie_are_unreadable_and_name_the_protocol() {
+        let good = v4(24, 50, 30);
+        let mut wrong = Vec::new();
+        for (at, value) in [(0, 0x44), (0, 0x4f), (0, 0x56), (3, 55), (3, 23), (3, 0)] {
+            let mut packet = good.clone();
+            packet[at] = value;
+            wrong.push(packet);
+        }
+        wrong.extend((10..24).map(|len| good[..len].to_vec()));
+        for packet in wrong {
+            let Err(Unreadable { protocol, is_cut, .. }) = read(&packet) else { panic!("{packet:?}") };
+            assert_eq!((protocol, is_cut), (Some(50), false), "{packet:?}");
+        }
+    }
+
+    #[test]
+    fn a_packet_longer_than_what_was_captured_is_cut() {
+        let packet = v4(20, 50, 80);
+        let cut = |captured: usize, wire_len| Ip::read(&packet[..captured], wire_len).unwrap_err();
+        let (protocol, payload) = (Some(50), Some(20));
+        assert_eq!(cut(60, 100), Unreadable { protocol, payload, is_cut: true });
+        assert_eq!(cut(60, 99), Unreadable { protocol, payload, is_cut: false });
+        assert_eq!(cut(12, 100), Unreadable { protocol, payload: None, is_cut: true });
+        assert_eq!(cut(0, 100), Unreadable { protocol: None, payload: None, is_cut: true });
+    }
+
+    #[test]
+    fn extension_headers_are_followed() {
+        let mut payload = vec![60, 0, 0, 0, 0, 0, 0, 0];
+        payload.extend([51, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        payload.extend([50, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        payload.extend([9; 10]);
+        let ip = read(&v6(0, &payload)).unwrap();
+        assert_eq!((ip.protocol, ip.payload), (50, 76..86));
+        let ip = read(&v6(59, &[])).unwrap();
+        assert_eq!((ip.protocol, ip.payload), (59, 40..40));
+    }
+
+    #[test]
+    fn extension_headers_that_overrun_are_unreadable() {
+        for payload in [vec![50], vec![50, 1, 0, 0, 0, 0, 0, 0], vec![]] {
+            assert_eq!(
+                read(&v6(0, &payload)),
+                Err(Unreadable { protocol: Some(0), payload: None, is_cut: false })
+            );
+        }
+        let endless = vec![0; 8 * (MAX_EXTENSIONS + 1)];
+        assert_eq!(
+            read(&v6(0, &endless)),
+            Err(Unreadable { protocol: Some(0), payload: None, is_cut: false })
+        );
+    }
+
+    #[test]
+    fn fragments_are_told() {
+        for (offset, fragment) in [
+            (0x4000, None),
+            (0x2000, Some(Fragment::First)),
+            (0x2001, Some(Fragment::Later)),
+            (3, Some(Fragment::Later)),
+        ] {
+            let mut packet = v4(20, 50, 30);
+            packet[6..8].copy_from_slice(&u16::to_be_bytes(offset));
+            assert_eq!(read(&packet).unwrap().fragment, fragment);
+        }
+        for (offset, fragment) in [
+            (0_u16, None),
+            (1, Some(Fragment::First)),
+            (9, Some(Fragment::Later)),
+            (8, Some(Fragment::Later)),
+            (6, None),
+        ] {
+            let [high, low] = offset.to_be_bytes();
+            let ip = read(&v6(44, &[50, 0, high, low, 0, 0, 0, 1, 7, 7])).unwrap();
+            assert_eq!((ip.protocol, ip.fragment, ip.payload), (50, fragment, 48..50));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reads_nothing_outside(
+            octets in prop::collection::vec(any::<u8>(), 0..200),
+            version in prop_oneof![Just(0x45_u8), Just(0x60), Just(0x4f), any::<u8>()],
+            next in prop_oneof![Just(0_u8), Just(43), Just(44), Just(51), any::<u8>()],
+        ) {
+            let mut octets = octets;
+            if octets.len() > 9 {
+                octets[0] = version;
+                (octets[6], octets[9]) = (next, next);
+                (octets[4], octets[2]) = (0, 0);
+            }
+            if let Ok(ip) = read(&octets) {
+                prop_assert!(ip.len <= octets.len());
+                prop_assert!(ip.payload.start <= ip.payload.end && ip.payload.end == ip.len);
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! IPsec (RFC 4301) on Ethernet frames: SAs and their database, the inspection of ESP packets with a verdict per
+//! frame, and the `ip xfrm` grammar that SAs are read from.
+//!
+//! ```text
+//!   xfrm::parse(text) ──► Sad ──► Inspector
+//!                                    │ inspect_burst(frames)
+//!   frame: Ethernet │ IP │ (UDP) │ ESP ├──► Verdict::Pass | Verdict::Drop(DropReason)
+//!                                    └──► Explanation: what was found, to whoever observes
+//! ```
+//!
+//! ```
+//! use espwire_ipsec::{DropReason, Frame, Inspector, Sad, Verdict, xfrm};
+//!
+//! let text = "ip xfrm state add src 10.0.0.1 dst 10.0.0.2 proto esp spi 0x100 mode tunnel \
+//!             aead 'rfc4106(gcm(aes))' 0x000102030405060708090a0b0c0d0e0f10111213 128";
+//! let states = xfrm::parse("example", text).unwrap();
+//! let mut inspector = Inspector::new(Sad::new([&states]).unwrap());
+//!
+//! // An IPv4 packet with ESP whose SPI no SA has.
+//! let mut frame = vec![0; 14 + 20 + 40];
+//! frame[12..16].copy_from_slice(&[0x08, 0x00, 0x45, 0x00]);
+//! frame[17] = 60;
+//! frame[23] = 50;
+//! frame[24..26].copy_from_slice(&[0xba, 0x8f]);
+//! let mut verdicts = Vec::new();
+//! inspector.inspect_burst(&[Frame::whole(&frame)], &mut verdicts, &mut ());
+//! assert_eq!(verdicts, [Verdict::Drop(DropReason::NoSa)]);
+//! ```
+//!
+//! # What it does not do
+//!
+//! It doesn't encapsulate, keeps no SPD (policies are read and kept, nothing more), and doesn't reassemble: ESP in
+//! an IP fragment can't be verified. No I/O, clock, thread, log or randomness.
+
+#![forbid(unsafe_code)]
+
+mod explanation;
+mod inspect;
+mod ip;
+mod outer;
+mod sad;
+mod verdict;
+pub mod xfrm;
+
+pub use espwire_esp::{Icv, Replay, Suite};
+pub use explanation::{Decrypted, Explanation, Inner, Observer, Reencryption};
+pub use inspect::{Frame, Inspector, MAX_BURST};
+pub use ip::Checksum;
+pub use outer::{Outer, UdpPorts};
+pub use sad::{Fingerprint, Mode, Sa, SaCounts, Sad, SadError};
+pub use verdict::{DropReason, Passed, Verdict};

@@ -1,0 +1,107 @@
+//! What is to become of a frame.
+
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $xfrm_stat:expr;)*) => {
+        /// Why a frame is dropped: one counter each.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum DropReason { $($(#[$doc])* $variant,)* }
+
+        impl DropReason {
+            /// All reasons, in the order in which they are printed.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name in records and on screen: `snake_case`, never changed once published.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The counter of `/proc/net/xfrm_stat` in which Linux counts such a packet, where it has one.
+            #[must_use]
+            pub const fn xfrm_stat(self) -> Option<&'static str> {
+                match self { $(Self::$variant => $xfrm_stat,)* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// An IP header, its lengths, a UDP header or the ESP length can't be right.
+    Malformed = "malformed", Some("XfrmInHdrError");
+    /// The frame was longer than what was captured of it (captures only).
+    Truncated = "truncated", None;
+    /// The outer IPv4 header checksum is wrong.
+    BadIpChecksum = "bad_ip_csum", None;
+    /// ESP in an IP fragment: it can't be verified before reassembly (RFC 4303 §3.4.1).
+    Fragment = "fragment", None;
+    /// No SA has this SPI and destination.
+    NoSa = "no_sa", Some("XfrmInNoStates");
+    /// The ICV is wrong.
+    AuthFail = "auth_fail", Some("XfrmInStateProtoError");
+    /// The plaintext is no multiple of 4 octets.
+    BadAlign = "bad_align", None;
+    /// The pad length is larger than the plaintext.
+    BadPadLen = "bad_padlen", Some("XfrmInStateProtoError");
+    /// Padding is not 1, 2, 3, …
+    BadPadding = "bad_padding", None;
+    /// Tunnel mode, and the next header is neither an IP version nor that of a dummy packet.
+    BadNextHeader = "bad_next_header", Some("XfrmInStateModeError");
+    /// The inner IP header, its version, lengths or checksum can't be right.
+    InnerMalformed = "inner_malformed", Some("XfrmInStateModeError");
+    /// What was decrypted does not encrypt to what was received.
+    ReencryptMismatch = "reencrypt_mismatch", None;
+}
+
+/// Why a frame passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Passed {
+    /// ESP: verified, decrypted, and re-encrypted to the same octets.
+    Verified,
+    /// Not ESP.
+    NotEsp,
+    /// IKE on a port of UDP encapsulation: four zero octets in the SPI's place (RFC 3948 §2.2).
+    NattIke,
+    /// A NAT-keepalive: one octet 0xff (RFC 3948 §2.3).
+    NattKeepalive,
+}
+
+impl Passed {
+    /// The name in records: `snake_case`, never changed once published.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::NotEsp => "not_esp",
+            Self::NattIke => "natt_ike",
+            Self::NattKeepalive => "natt_keepalive",
+        }
+    }
+}
+
+/// What is to become of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on, unchanged.
+    Pass(Passed),
+    /// It ends here and is counted.
+    Drop(DropReason),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn each_reason_has_its_own_name_and_place() {
+        let names: HashSet<_> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), DropReason::ALL.len());
+        for (place, &reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(reason as usize, place);
+            assert!(reason.xfrm_stat().is_none_or(|name| name.starts_with("XfrmIn")));
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! SAs and policies as `ip xfrm` text: scripts of commands, and what the command prints.
+//!
+//! ```text
+//! ip netns exec vm ip xfrm state add src 192.0.2.1/24 dst 192.0.2.2/24 proto esp spi 0x100 mode tunnel \
+//!     aead 'rfc4106(gcm(aes))' 0x… 128                                        # a command: adds a state
+//! src 192.0.2.1 dst 192.0.2.2                                                 # what `ip xfrm state` prints
+//!         proto esp spi 0x00000100 reqid 0 mode tunnel
+//!         replay-window 0 flag af-unspec
+//!         aead rfc4106(gcm(aes)) 0x… 128
+//!         anti-replay context: seq 0x0, oseq 0xc, bitmap 0x00000000
+//! src 192.0.2.1/32 dst 192.0.2.2/32                                           # what `ip xfrm policy` prints
+//!         dir out priority 0 ptype main
+//!         tmpl src 192.0.2.1 dst 192.0.2.2
+//!                 proto esp reqid 0 mode tunnel
+//! ```
+//!
+//! The grammar is that of iproute2 6.1, with what later versions add (`dir`, `pcpu-num`, offload modes). Commands act
+//! in order, as in the kernel: `add`, `update`, `delete`, `deleteall`, `flush`; `list`, `get` and `count` do nothing.
+//! Every word is used, kept, or refused with its place; what is read and not kept stands at [`State`] and [`Policy`].
+//!
+//! What it does not do: run a shell (variables, loops, pipes and redirections are refused by name), look up
+//! devices, check algorithms and key lengths, or tell a state added twice from two: see [`State::same_sa`].
+
+mod algorithm;
+mod command;
+mod error;
+mod policy;
+mod policy_words;
+mod printed;
+mod printed_policy;
+mod printed_state;
+mod selector;
+mod shell;
+mod state;
+mod state_filter;
+mod state_words;
+mod table;
+mod value;
+mod word;
+
+use std::sync::Arc;
+
+pub use algorithm::{Algorithm, Key, MAX_KEY_LEN};
+pub use error::{Error, Reason};
+pub use policy::{Action, Dir, Level, Policy, PolicyType, Prefix, Selector, Template};
+pub use state::{
+    Encap, EncapKind, ExtraFlags, Flags, Limit, Limits, Mark, Mode, Offload, Proto, SaDirection,
+    SequenceContext, State,
+};
+
+use command::Reader;
+use error::{Fault, Parsed};
+use printed::Lines;
+use shell::Scanner;
+use table::Table;
+
+/// The longest text that is read, in octets: 64 MiB, more than 100,000 printed states.
+pub const MAX_LEN: usize = 64 << 20;
+
+/// The most words of one command, or of one printed state or policy. The longest that `ip` can print, a state with a
+/// replay window of 4096 packets and `-s`, has about 250.
+const MAX_WORDS: usize = 1024;
+
+/// Where something stands in a text, both from 1; column counts characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line.
+    pub line: u32,
+    /// The character in that line.
+    pub column: u32,
+}
+
+/// What a text leaves behind: its states and policies in the order in which they were added.
+#[derive(Debug, Default)]
+pub struct Database {
+    /// The states. The same state may be here twice, if it was added twice: see [`State::same_sa`].
+    pub states: Vec<State>,
+    /// The policies.
+    pub policies: Vec<Policy>,
+}
+
+/// Reads `ip xfrm` text: scripts of commands, and what `ip xfrm state` and `ip xfrm policy` print, also mixed in one
+/// text. `name` is what errors call the text (a file's path as the user gave it).
+///
+/// # Errors
+///
+/// The first thing in the text that can't be used, with its place. The time is near linear in the text's length,
+/// and no text makes it panic.
+pub fn parse(name: &str, text: &str) -> Result<Database, Error> {
+    let name: Arc<str> = name.into();
+    let mut reader = Reader { name: Arc::clone(&name), states: Table::new(), policies: Table::new() };
+    read(&mut reader, text).map_err(|fault| fault.named(&name))?;
+    Ok(Database { states: reader.states.into_vec(), policies: reader.policies.into_vec() })
+}
+
+fn read(reader: &mut Reader, text: &str) -> Parsed<()> {
+    let mut scanner = Scanner::new(text);
+    if text.len() > MAX_LEN {
+        let reason = format!("the text is longer than {} MiB", MAX_LEN >> 20);
+        return Err(Fault::limit(Position { line: 1, column: 1 }, reason));
+    }
+    loop {
+        scanner.skip_empty();
+        if scanner.is_at_end() {
+            return Ok(());
+        }
+        if scanner.is_at_printed() {
+            printed(reader, &mut Lines::take(&mut scanner)?)?;
+        } else {
+            command::run(reader, &scanner.command()?)?;
+        }
+    }
+}
+
+/// Reads something printed: a state or a policy, by its second line.
+fn printed(reader: &mut Reader, lines: &mut Lines<'_>) -> Parsed<()> {
+    match lines.second() {
+        Some(word) if printed_policy::follows(word) => {
+            reader.policies.push(printed_policy::policy(lines, &reader.name)?);
+        }
+        Some("proto") => reader.states.push(printed_state::state(lines, &reader.name)?),
+        Some(_) => {
+            lines.line()?;
+            return Err(lines.unknown("state or policy"));
+        }
+        None => {
+            let reason = "indented lines are missing under this: what `ip xfrm` prints is cut off";
+            return Err(Fault::missing(lines.position(), reason));
+        }
+    }
+    Ok(())
+}

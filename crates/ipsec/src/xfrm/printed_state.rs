@@ -1,0 +1,327 @@
+//! A printed state.
+
+use std::sync::Arc;
+
+use super::error::{Fault, Parsed};
+use super::printed::{Common, Lines};
+use super::selector::SelectorWords;
+use super::state_words::{self, only_esp, replay_window, usable_spi};
+use super::value::{self, Family};
+use super::word::Words;
+use super::{
+    Algorithm, Encap, EncapKind, ExtraFlags, Flags, Key, Mode, Position, Proto, SaDirection, Selector,
+    SequenceContext, State,
+};
+
+/// The mode after `mode`: a name, or the number of one that `ip` does not know.
+pub(super) fn mode(words: &mut Words<'_, '_>) -> Parsed<Mode> {
+    let word = words.value()?;
+    let numbered = (word.as_str() == "5").then_some(Mode::Iptfs);
+    numbered
+        .or_else(|| value::find(&Mode::NAMES, word.as_str()))
+        .ok_or_else(|| words.not_among(word, &Mode::NAMES))
+}
+
+/// What stands on the second line of a printed state, and of a printed template.
+#[derive(Debug)]
+pub(super) struct Header {
+    pub(super) proto: Proto,
+    pub(super) proto_position: Position,
+    /// 0 where none is printed.
+    pub(super) spi: u32,
+    pub(super) spi_position: Position,
+    pub(super) reqid: u32,
+    pub(super) mode: Mode,
+}
+
+impl Header {
+    /// Reads `proto esp spi 0x01000000 reqid 0 mode tunnel`.
+    pub(super) fn read(words: &mut Words<'_, '_>) -> Parsed<Self> {
+        words.expect("proto")?;
+        let proto_position = words.position();
+        let proto = words.name(&Proto::NAMES)?;
+        let spi_position = words.position();
+        let spi = if words.accept("spi") { words.number_twice()? } else { 0 };
+        words.expect("reqid")?;
+        let reqid = words.number_twice()?;
+        words.expect("mode")?;
+        let mode = mode(words)?;
+        words.end()?;
+        Ok(Self { proto, proto_position, spi, spi_position, reqid, mode })
+    }
+}
+
+/// What the third line and those after it say.
+#[derive(Debug, Default)]
+struct Body {
+    replay_window: u32,
+    acquire_seq: u32,
+    flags: Flags,
+    extra_flags: ExtraFlags,
+    common: Common,
+    encryption: Option<Algorithm>,
+    integrity: Option<Algorithm>,
+    aead: Option<Algorithm>,
+    encap: Option<Encap>,
+    sequence: SequenceContext,
+    tfcpad: Option<u32>,
+    direction: Option<SaDirection>,
+    cpu: Option<u32>,
+    selector: Option<Selector>,
+}
+
+/// Reads a printed state.
+pub(super) fn state(lines: &mut Lines<'_>, name: &Arc<str>) -> Parsed<State> {
+    let position = lines.position();
+    let mut words = lines.line()?;
+    words.expect("src")?;
+    let src = words.address()?;
+    words.expect("dst")?;
+    let at = words.position();
+    let dst = words.address()?;
+    words.end()?;
+    if Family::of(src) != Family::of(dst) {
+        return Err(Fault::conflict(at, "`src` and `dst` are of two address families"));
+    }
+    let header = Header::read(&mut lines.line()?)?;
+    only_esp(header.proto, header.proto_position)?;
+    usable_spi(header.spi, header.spi_position)?;
+    let mut body = Body::default();
+    body.third_line(&mut lines.line()?)?;
+    while lines.peek().is_some() {
+        if !body.common.read(lines)? {
+            body.line(lines, Family::of(dst))?;
+        }
+    }
+    if body.encryption.is_none() && body.aead.is_none() {
+        return Err(Fault::unusable(position, "this state has no algorithm: it is not set up"));
+    }
+    let Common { limits, mark, output_mark, if_id, offload, context } = body.common;
+    Ok(State {
+        source_name: Arc::clone(name),
+        position,
+        origin: None,
+        src,
+        dst,
+        spi: header.spi,
+        reqid: header.reqid,
+        mode: header.mode,
+        proto: header.proto,
+        replay_window: body.replay_window,
+        flags: body.flags,
+        extra_flags: body.extra_flags,
+        encryption: body.encryption,
+        integrity: body.integrity,
+        aead: body.aead,
+        encap: body.encap,
+        sequence: body.sequence,
+        acquire_seq: body.acquire_seq,
+        selector: body.selector,
+        mark,
+        output_mark,
+        if_id,
+        tfcpad: body.tfcpad,
+        context,
+        offload,
+        direction: body.direction,
+        cpu: body.cpu,
+        limits,
+    })
+}
+
+impl Body {
+    /// Reads `replay-window 0 seq 0x00000000 flag af-unspec esn (0x10100000)`, of which only the window must be there.
+    ///
+    /// `ip` prints `extra_flag` without a blank before it, right after the last flag.
+    fn third_line(&mut self, words: &mut Words<'_, '_>) -> Parsed<()> {
+        words.expect("replay-window")?;
+        self.replay_window = replay_window(words)?;
+        if words.accept("seq") {
+            // Decimal digits, in spite of the 0x before them.
+            let word = words.value()?;
+            let digits = word.as_str().strip_prefix("0x").filter(|digits| !digits.starts_with('+'));
+            let number = digits.and_then(|digits| digits.parse().ok());
+            self.acquire_seq = number.ok_or_else(|| words.not_a_number::<u32>(word))?;
+        }
+        if words.accept("flag") {
+            let mut in_extra = false;
+            while let Some(word) = words.peek().filter(|word| !word.starts_with('(')) {
+                let flag = word.strip_suffix("extra_flag");
+                let name = flag.unwrap_or(word);
+                let bits = match name {
+                    "" => Some(0),
+                    _ if in_extra => value::find(&ExtraFlags::NAMES, name),
+                    _ => value::find(&Flags::NAMES, name).map(u32::from),
+                };
+                let remaining = || u32::from_str_radix(name, 16).ok().filter(|_| !name.starts_with('+'));
+                let Some(bits) = bits.or_else(remaining).filter(|bits| in_extra || *bits <= 0xff) else {
+                    let reason = format!("{} is no flag of a state", words.shown(word));
+                    return Err(Fault::unknown(words.position(), reason));
+                };
+                if in_extra {
+                    self.extra_flags.0 |= bits;
+                } else {
+                    self.flags.0 |= bits as u8;
+                }
+                in_extra |= flag.is_some();
+                words.take();
+            }
+        }
+        words.flags_again(self.flags.bits())?;
+        words.end()
+    }
+
+    /// Reads one more line.
+    fn line(&mut self, lines: &mut Lines<'_>, family: Family) -> Parsed<()> {
+        let kind = lines.peek().unwrap_or_default().to_owned();
+        match &*kind {
+            "auth" | "auth-trunc" => lines.once("auth")?,
+            "aead" | "enc" | "encap" | "anti-replay" | "tfcpad" | "dir" | "pcpu-num" | "sel" | "stats:" => {
+                lines.once(&kind)?;
+            }
+            "coa" | "comp" => {
+                let reason = format!("`{kind}` does not go with proto esp");
+                return Err(Fault::unusable(lines.position(), reason));
+            }
+            _ => return Err(lines.unknown("state")),
+        }
+        let at = lines.position();
+        lines.after_key |= matches!(&*kind, "auth" | "auth-trunc" | "aead" | "enc");
+        let mut words = lines.line()?;
+        words.take();
+        match &*kind {
+            "auth" | "auth-trunc" | "aead" | "enc" => self.algorithm(&mut words, &kind, at)?,
+            "encap" => {
+                words.expect("type")?;
+                let kind = words.name(&EncapKind::NAMES)?;
+                words.expect("sport")?;
+                let sport = words.number()?;
+                words.expect("dport")?;
+                let dport = words.number()?;
+                words.expect("addr")?;
+                self.encap = Some(Encap { kind, sport, dport, addr: words.address()? });
+            }
+            "tfcpad" => self.tfcpad = Some(words.number()?).filter(|len| *len != 0),
+            "dir" => self.direction = Some(words.name(&state_words::DIRECTIONS)?),
+            "pcpu-num" => self.cpu = Some(words.number()?),
+            "sel" => {
+                let selector = SelectorWords::read(&mut words, Some(family), true)?;
+                self.selector = Some(selector.finish(Some(family)));
+            }
+            "anti-replay" => {
+                if words.accept("esn") {
+                    words.expect("context:")?;
+                    words.end()?;
+                    return self.esn_context(lines);
+                }
+                words.expect("context:")?;
+                words.expect("seq")?;
+                self.sequence.seq = words.number_comma()?;
+                words.expect("oseq")?;
+                self.sequence.oseq = words.number_comma()?;
+                words.expect("bitmap")?;
+                words.number::<u32>()?;
+            }
+            _ => {
+                words.end()?;
+                let mut words = lines.line()?;
+                for name in ["replay-window", "replay", "failed"] {
+                    words.expect(name)?;
+                    words.number::<u32>()?;
+                }
+                return words.end();
+            }
+        }
+        words.end()
+    }
+
+    /// Reads the lines after `anti-replay esn context:`. The bitmap is not kept.
+    fn esn_context(&mut self, lines: &mut Lines<'_>) -> Parsed<()> {
+        let mut words = lines.line()?;
+        words.expect("seq-hi")?;
+        self.sequence.seq_hi = words.number_comma()?;
+        words.expect("seq")?;
+        self.sequence.seq = words.number_comma()?;
+        words.expect("oseq-hi")?;
+        self.sequence.oseq_hi = words.number_comma()?;
+        words.expect("oseq")?;
+        self.sequence.oseq = words.number()?;
+        words.end()?;
+        let mut words = lines.line()?;
+        words.expect("replay_window")?;
+        let position = words.position();
+        let window: u32 = words.number_comma()?;
+        words.expect("bitmap-length")?;
+        let mut remaining: u32 = words.number()?;
+        words.end()?;
+        if window > state_words::MAX_REPLAY_WINDOW || remaining != window.div_ceil(32) {
+            let most = state_words::MAX_REPLAY_WINDOW;
+            let reason =
+                format!("a replay window is of 0 to {most} packets, and its bitmap-length a 32nd of that");
+            return Err(Fault::value(position, reason));
+        }
+        self.replay_window = window;
+        while remaining > 0 {
+            let mut words = lines.line()?;
+            while let Some(word) = words.take() {
+                let text = word.as_str();
+                if text.len() != 8 || !text.bytes().all(|c| c.is_ascii_hexdigit()) || remaining == 0 {
+                    return Err(Fault::value(
+                        word.position,
+                        "this is no part of the anti-replay bitmap before it",
+                    ));
+                }
+                remaining -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what comes after `enc`, `auth`, `auth-trunc` or `aead`. An empty key is printed as nothing at all.
+    fn algorithm(&mut self, words: &mut Words<'_, '_>, kind: &str, at: Position) -> Parsed<()> {
+        let name = words.algorithm_name()?;
+        let mut key = Key::new(Vec::new().into());
+        let mut key_position = name.position;
+        match words.peek() {
+            Some(word) if word.starts_with("<<") => {
+                let reason = "the key is hidden: print the states without the `nokeys` option of `ip`";
+                return Err(Fault::unusable(words.position(), reason));
+            }
+            Some(word) if word.starts_with("0x") => {
+                let word = words.value()?;
+                key_position = word.position;
+                key = value::key(word)?;
+                self.key_bits(words, &key)?;
+            }
+            _ => {}
+        }
+        let icv_bits = match kind {
+            "aead" | "auth-trunc" => Some(state_words::icv_bits(words, key_position)?),
+            _ => None,
+        };
+        let algorithm = value::algorithm(name, key, key_position, icv_bits);
+        let is_alone = match kind {
+            "aead" => self.encryption.is_none() && self.integrity.is_none(),
+            _ => self.aead.is_none(),
+        };
+        if !is_alone {
+            return Err(Fault::conflict(at, format!("`{kind}` does not go with the algorithms before it")));
+        }
+        match kind {
+            "aead" => self.aead = Some(algorithm),
+            "enc" => self.encryption = Some(algorithm),
+            _ => self.integrity = Some(algorithm),
+        }
+        Ok(())
+    }
+
+    /// Reads the length that `-s` prints after a key: `(256 bits)`.
+    fn key_bits(&self, words: &mut Words<'_, '_>, key: &Key) -> Parsed<()> {
+        let Some(bits) = words.peek().and_then(|word| word.strip_prefix('(')) else { return Ok(()) };
+        if value::number::<u32>(bits).map(|bits| bits as usize) != Some(key.len() * 8) {
+            return Err(Fault::conflict(words.position(), "this is not the length of the key before it"));
+        }
+        words.take();
+        words.expect("bits)")
+    }
+}

@@ -1,0 +1,72 @@
+//! The cipher suites of ESP over bursts of packets: keys go in, octets change in place.
+//!
+//! ```text
+//!                                 ╭───────── ciphertext: whole blocks ─────────╮
+//!  ┌─────┬─────────────────┬─────┬─────────┬─────────┬────────────┬─────────────┬─────┐
+//!  │ SPI │ sequence number │  IV │ payload │ padding │ pad length │ next header │ ICV │  octets:
+//!  │  4  │        4        │  8  │         │         │     1      │      1      │  16 │  AES-GCM
+//!  │  4  │        4        │  16 │         │         │     1      │      1      │  16 │  AES-CBC, HMAC-SHA-256-128
+//!  └─────┴─────────────────┴─────┴─────────┴─────────┴────────────┴─────────────┴─────┘
+//! ```
+//!
+//! The ICV is over everything before it and, of an SA with ESN, over the high-order 32 bits of the sequence
+//! number, which are not transmitted (RFC 4303 §2.2.1).
+//!
+//! ```
+//! use espwire_transform::{AesKeyLen, Job, SaKey, Status, Suite, ciphertext_range, danger, open_burst};
+//!
+//! # fn main() -> Result<(), espwire_transform::KeyError> {
+//! let suite = Suite::AesGcm(AesKeyLen::Aes128);
+//! let key = SaKey::new(suite, &[7; 20], &[])?; // 16 octets of key, 4 of salt
+//!
+//! // SPI 0x1001, sequence number 1, an IV; then a payload of one octet, 1 octet of padding, and room for the ICV.
+//! let mut packet = [0, 0, 0x10, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1].to_vec();
+//! packet.extend([0xab, 1, 1, 4]);
+//! packet.extend([0; 16]);
+//! let range = ciphertext_range(suite, packet.len()).unwrap();
+//! assert_eq!(range, 16..20);
+//!
+//! danger::seal_burst(&mut [Job::new(&key, None, &mut packet)]);
+//! assert_ne!(packet[range.clone()], [0xab, 1, 1, 4]);
+//!
+//! // A forged packet stays as it is.
+//! packet[3] ^= 1;
+//! let mut burst = [Job::new(&key, None, &mut packet)];
+//! open_burst(&mut burst);
+//! assert_eq!(burst[0].status, Status::AuthFailed);
+//!
+//! packet[3] ^= 1;
+//! let mut burst = [Job::new(&key, None, &mut packet)];
+//! open_burst(&mut burst);
+//! assert_eq!(burst[0].status, Status::Done);
+//! assert_eq!(packet[range], [0xab, 1, 1, 4]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does not do
+//!
+//! - No I/O, clock, thread, log or randomness.
+//! - No SAD, sequence number, anti-replay window, padding or next header: `espwire-esp` owns them. A
+//!   [`Job`]'s key is right because its owner looked it up.
+//! - No IV is chosen here: see [`danger`].
+//! - Of RFC 8221 no ENCR_NULL, ChaCha20-Poly1305, AES-CCM, AES-GMAC or HMAC-SHA-1-96 yet, and no ICV of AES-GCM
+//!   but the one of 16 octets.
+//! - Packets are processed one after the other: there are no lanes yet. All the AES, GHASH and SHA-256 code is
+//!   RustCrypto's, which finds AES-NI, PCLMULQDQ and SHA-NI at run time; without AES-NI and PCLMULQDQ it is
+//!   slower and still constant in time.
+
+#![forbid(unsafe_code)]
+
+mod cbc_hmac;
+pub mod danger;
+mod gcm;
+mod icv;
+mod job;
+mod key;
+mod suite;
+
+pub use icv::Icv;
+pub use job::{Job, Status, open_burst};
+pub use key::{KeyError, MAX_INTEGRITY_KEY_LEN, SaKey};
+pub use suite::{AesKeyLen, Suite, ciphertext_range};
