@@ -21,7 +21,7 @@
 //! frame[12..16].copy_from_slice(&[0x08, 0x00, 0x45, 0x00]);
 //! frame[17] = 60;
 //! frame[23] = 50;
-//! frame[24..26].copy_from_slice(&[0xba, 0x8f]);
+//! frame[24..26].copy_from_slice(&[0xba, 0x91]);
 //! let mut verdicts = Vec::new();
 //! inspector.inspect_burst(&[Frame::whole(&frame)], &mut verdicts, &mut ());
 //! assert_eq!(verdicts, [Verdict::Drop(DropReason::NoSa)]);

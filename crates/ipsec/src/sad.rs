@@ -237,6 +237,13 @@ impl Sad {
     }
 }
 
+/// What may be shown of its SAs.
+impl fmt::Debug for Sad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|(sa, _)| sa)).finish()
+    }
+}
+
 fn place(state: &State) -> String {
     format!("{}:{}", state.source_name, state.position.line)
 }

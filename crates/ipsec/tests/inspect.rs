@@ -26,7 +26,7 @@ fn sad(text: &str) -> Result<Sad, SadError> {
 /// An inspector that knows these senders' SAs.
 fn inspector(senders: &[&Sender]) -> Inspector {
     let text: String = senders.iter().map(|sender| sender.xfrm()).collect();
-    Inspector::new(sad(&text).ok().expect("SAs"))
+    Inspector::new(sad(&text).expect("SAs"))
 }
 
 fn inspect(inspector: &mut Inspector, frames: &[Vec<u8>]) -> Vec<Verdict> {
@@ -36,6 +36,9 @@ fn inspect(inspector: &mut Inspector, frames: &[Vec<u8>]) -> Vec<Verdict> {
 fn one(inspector: &mut Inspector, frame: &[u8]) -> Verdict {
     inspect(inspector, &[frame.to_vec()])[0]
 }
+
+/// Source, destination, protocol, ports, length, data.
+type SeenInner = (IpAddr, IpAddr, u8, Option<(u16, u16)>, usize, Vec<u8>);
 
 /// What an observer keeps of an explanation.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +52,7 @@ struct Seen {
     icv_computed: Option<Vec<u8>>,
     padding: Vec<u8>,
     payload: Vec<u8>,
-    inner: Option<(IpAddr, IpAddr, u8, Option<(u16, u16)>, usize, Vec<u8>)>,
+    inner: Option<SeenInner>,
     reencryption: Option<Reencryption>,
     verdict: Verdict,
 }
@@ -372,7 +375,7 @@ fn a_forged_number_moves_no_window() {
 /// A sender with ESN whose state text says that its high half stands at `high`.
 fn esn_inspector(sender: &Sender, high: u32) -> Inspector {
     let text = sender.xfrm().trim_end().to_owned() + &format!(" replay-oseq-hi {high:#x} replay-oseq 0x10\n");
-    Inspector::new(sad(&text).ok().expect("an SA"))
+    Inspector::new(sad(&text).expect("an SA"))
 }
 
 #[test]
@@ -460,14 +463,14 @@ fn fragments_lies_and_cut_frames_are_dropped_by_name() {
         (
             changed(|ip| {
                 ip[6] |= 0x20;
-                fix_ipv4_checksum(ip)
+                fix_ipv4_checksum(ip);
             }),
             DropReason::Fragment,
         ),
         (
             changed(|ip| {
                 ip[7] = 3;
-                fix_ipv4_checksum(ip)
+                fix_ipv4_checksum(ip);
             }),
             DropReason::Fragment,
         ),
@@ -475,14 +478,14 @@ fn fragments_lies_and_cut_frames_are_dropped_by_name() {
         (
             changed(|ip| {
                 ip[3] -= 1;
-                fix_ipv4_checksum(ip)
+                fix_ipv4_checksum(ip);
             }),
             DropReason::AuthFail,
         ),
         (
             changed(|ip| {
                 ip[3] += 1;
-                fix_ipv4_checksum(ip)
+                fix_ipv4_checksum(ip);
             }),
             DropReason::Malformed,
         ),
@@ -516,7 +519,7 @@ fn padding_of_the_frame_is_not_taken_for_esp() {
 fn the_union_of_all_origins_is_taken() {
     let sender = Sender::gcm(1);
     let twice = sender.xfrm() + "ip netns exec vnet " + &sender.xfrm() + &Sender::gcm(2).xfrm();
-    let sad = sad(&twice).ok().unwrap();
+    let sad = sad(&twice).unwrap();
     let origins: Vec<_> = sad.iter().map(|(sa, _)| sa.origins.clone()).collect();
     assert_eq!(origins, [vec![None, Some("vnet".to_owned())], vec![None]]);
 }
@@ -528,7 +531,7 @@ fn the_same_sa_twice_must_be_the_same() {
     other.encryption_key[0] ^= 1;
     // Two files: the same place in both.
     let parse = |name, sender: &Sender| xfrm::parse(name, &("\n".to_owned() + &sender.xfrm())).unwrap();
-    let error = Sad::new([&parse("first", &one), &parse("second", &other)]).err().unwrap().to_string();
+    let error = Sad::new([&parse("first", &one), &parse("second", &other)]).unwrap_err().to_string();
     assert!(
         error.contains("first:2") && error.contains("second:2") && error.contains("0x00000001"),
         "{error}"

@@ -167,7 +167,7 @@ fn names_what_is_wrong_with_a_state() {
 #[test]
 fn names_what_is_wrong_with_an_id() {
     for (words, column, reason) in [
-        ("", 1, "the state's `src`, `dst`, `proto` and `spi` is missing in this command"),
+        ("", 1, "the state's `src`, `dst`, `proto` and `spi` are missing in this command"),
         (
             "src 10.0.0.1 dst 10.0.0.2 spi 1",
             19,
@@ -312,7 +312,7 @@ fn names_what_is_wrong_with_a_printed_state() {
         ("2026-01-31", "yesterday", "18:8", "this word is no time"),
         ("failed 0", "failed 0\n\tstats:", "21:2", "a line with `stats:` is here for the second time"),
         ("failed 0", "failed 0\n\tcoa 10.0.0.1", "21:2", "`coa` does not go with proto esp"),
-        ("failed 0", "failed 0\n\thard 1", "21:2", "this word begins no line of a printed state"),
+        ("failed 0", "failed 0\n\thard 1", "21:2", "`hard` begins no line of a printed state"),
         ("failed 0", "failed 0\n\tdir other (3)", "21:6", "this word is none of in, out"),
         ("dst 10.0.0.2\n", "dst 10.0.0.2 x\n", "1:27", "`x` has no meaning here"),
         ("dst 10.0.0.2\n", "dst fd00::2\n", "1:18", "`src` and `dst` are of two address families"),
@@ -380,6 +380,23 @@ fn bounds_what_one_text_may_ask_for() {
     let mut work = format!("{ADD} {ENC}\n").repeat(10_000);
     work += &"ip x s dela spi 9\n".repeat(5001);
     check(&work, "15001:1", "too many commands that look at everything, on too many entries");
+}
+
+/// A key cut in two by a newline is not shown either, but other commands are.
+#[test]
+fn a_key_that_goes_on_in_the_next_line_is_not_shown() {
+    let printed = PRINTED.split_inclusive('\n').take(4).collect::<String>();
+    let understood = "is not understood: only `ip xfrm state`";
+    for (text, place, shown) in [
+        (format!("{ADD} enc aes 0x5ec2\nfish"), "2:1", "this word"),
+        (format!("{ADD} enc aes 0x5ec2\n\n# x\n5ec2"), "4:1", "this word"),
+        (format!("{ADD} enc aes 0x5ec2 reqid 5\nmodprobe"), "2:1", "`modprobe`"),
+        (format!("{ADD} {ENC}\nip xfrm state\nmodprobe"), "3:1", "`modprobe`"),
+        (format!("{printed}\tenc cbc(aes) 0x5ec2\n5ec2"), "6:1", "this word"),
+        (format!("{PRINTED}modprobe"), "21:1", "`modprobe`"),
+    ] {
+        check(&text, place, &format!("{shown} {understood}"));
+    }
 }
 
 /// Columns count characters, not octets.

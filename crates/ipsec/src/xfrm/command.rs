@@ -8,7 +8,7 @@ use super::state_filter::{StateFilter, StateId};
 use super::state_words;
 use super::table::{Keyed, Table};
 use super::value::{self, Family};
-use super::word::{Word, Words};
+use super::word::{Word, Words, shown};
 use super::{Policy, PolicyType, Position, Proto, State};
 
 /// What is there so far, and what the text is called.
@@ -17,6 +17,8 @@ pub(super) struct Reader {
     pub(super) name: Arc<str>,
     pub(super) states: Table<State>,
     pub(super) policies: Table<Policy>,
+    /// Whether the last thing read ended in a key: then the next word may be the rest of it, and is not shown.
+    pub(super) after_key: bool,
 }
 
 const UNDERSTOOD: &str = "only `ip xfrm state` and `ip xfrm policy` commands (also under `sudo`, `ip netns exec NAME` and \
@@ -127,6 +129,7 @@ pub(super) fn run(reader: &mut Reader, words: &[Word<'_>]) -> Parsed<()> {
     let Some(first) = words.first() else { return Ok(()) };
     let mut scope = Scope { position: first.position, origin: None, family: None };
     let mut words = Words::new(words);
+    let after_key = std::mem::take(&mut reader.after_key);
     if words.accept("set") {
         return set(&mut words);
     }
@@ -138,12 +141,14 @@ pub(super) fn run(reader: &mut Reader, words: &[Word<'_>]) -> Parsed<()> {
         }
         let program = words.value()?;
         if program.as_str().rsplit('/').next() != Some("ip") {
-            return Err(not_understood(&words, program));
+            return Err(not_understood(program, after_key));
         }
         globals(&mut words, &mut scope)?;
         let object = words.value()?;
         if value::abbreviates(object.as_str(), "xfrm") {
-            return xfrm(reader, &mut words, scope);
+            xfrm(reader, &mut words, scope)?;
+            reader.after_key = words.end_in_key();
+            return Ok(());
         }
         // `n` and `ne` are `neighbor` to `ip`.
         if value::abbreviates(object.as_str(), "netns")
@@ -162,10 +167,10 @@ pub(super) fn run(reader: &mut Reader, words: &[Word<'_>]) -> Parsed<()> {
     }
 }
 
-fn not_understood(words: &Words<'_, '_>, program: &Word<'_>) -> Fault {
+fn not_understood(program: &Word<'_>, after_key: bool) -> Fault {
     let text = program.as_str();
+    let shown = shown(text, after_key);
     if SHELL.contains(&text) || text.ends_with("()") {
-        let shown = words.shown(text);
         return Fault::shell(
             program.position,
             format!("{shown}: loops, conditions and functions are not followed"),
@@ -181,7 +186,7 @@ fn not_understood(words: &Words<'_, '_>, program: &Word<'_>) -> Fault {
     if matches!(text, "Deleted" | "Updated" | "Expired") {
         return Fault::command(program.position, "what `ip xfrm monitor` prints is not understood");
     }
-    Fault::command(program.position, format!("{} is not understood: {UNDERSTOOD}", words.shown(text)))
+    Fault::command(program.position, format!("{shown} is not understood: {UNDERSTOOD}"))
 }
 
 /// Reads a `set` line. It changes nothing here: any error ends the reading anyway.

@@ -88,7 +88,8 @@ pub struct Database {
 /// and no text makes it panic.
 pub fn parse(name: &str, text: &str) -> Result<Database, Error> {
     let name: Arc<str> = name.into();
-    let mut reader = Reader { name: Arc::clone(&name), states: Table::new(), policies: Table::new() };
+    let mut reader =
+        Reader { name: Arc::clone(&name), states: Table::new(), policies: Table::new(), after_key: false };
     read(&mut reader, text).map_err(|fault| fault.named(&name))?;
     Ok(Database { states: reader.states.into_vec(), policies: reader.policies.into_vec() })
 }
@@ -105,7 +106,9 @@ fn read(reader: &mut Reader, text: &str) -> Parsed<()> {
             return Ok(());
         }
         if scanner.is_at_printed() {
-            printed(reader, &mut Lines::take(&mut scanner)?)?;
+            let mut lines = Lines::take(&mut scanner)?;
+            printed(reader, &mut lines)?;
+            reader.after_key = lines.end_in_key();
         } else {
             command::run(reader, &scanner.command()?)?;
         }

@@ -84,6 +84,12 @@ impl<'a> Lines<'a> {
         word.map_or(Position { line: 1, column: 1 }, |word| word.position)
     }
 
+    /// Whether the last line is of an algorithm: then the next line of the text may be the rest of a key.
+    pub(super) fn end_in_key(&self) -> bool {
+        let last = self.lines.last().and_then(|line| line.first()).map(Word::as_str);
+        matches!(last, Some("auth" | "auth-trunc" | "aead" | "enc"))
+    }
+
     /// Says that a line of this kind must not be there twice.
     pub(super) fn once(&mut self, kind: &str) -> Parsed<()> {
         if self.seen.iter().any(|seen| seen == kind) {

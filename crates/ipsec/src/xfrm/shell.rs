@@ -5,9 +5,9 @@
 
 use zeroize::Zeroizing;
 
-use super::{MAX_WORDS, Position};
 use super::error::{Fault, Parsed};
 use super::word::Word;
+use super::{MAX_WORDS, Position};
 
 /// A place in a text. Copied to look ahead.
 #[derive(Clone, Copy, Debug)]

@@ -223,6 +223,7 @@ impl Parts {
         words.after_key = true;
         let name = words.algorithm_name()?;
         let key_word = words.value_of("the key of the algorithm", name.position)?;
+        words.is_key();
         let key = value::key(key_word)?;
         let icv_bits = match kind {
             "aead" | "auth-trunc" => Some(icv_bits(words, key_word.position)?),
@@ -239,8 +240,8 @@ impl Parts {
 
     fn finish(self, name: &Arc<str>, position: Position, origin: Option<String>) -> Parsed<State> {
         let missing = |what: &str| Fault::missing(position, format!("{what} is missing in this command"));
-        let (id, id_position) =
-            self.id.ok_or_else(|| missing("the state's `src`, `dst`, `proto` and `spi`"))?;
+        let no_id = "the state's `src`, `dst`, `proto` and `spi` are missing in this command";
+        let (id, id_position) = self.id.ok_or_else(|| Fault::missing(position, no_id))?;
         let proto = id.proto(id_position)?;
         only_esp(proto, id.proto.map_or(id_position, |(_, at)| at))?;
         let dst = id.dst.ok_or_else(|| missing("`dst`"))?.addr;

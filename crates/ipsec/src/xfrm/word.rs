@@ -168,13 +168,16 @@ const KEYWORDS: &[&str] = &[
 
 /// A word as errors show it: in backquotes if it can't be part of a key, else "this word".
 ///
-/// Where no key can stand (`after_key` is false), a short word of plain characters is shown; elsewhere only one
-/// that is near a keyword.
+/// Where no key can stand (`after_key` is false), a short word of plain characters is shown; elsewhere only one that
+/// is nearly a keyword.
 pub(super) fn shown(word: &str, after_key: bool) -> Cow<'static, str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/,".contains(c);
-    let near = word.len() >= 3
-        && KEYWORDS.iter().any(|k| k.starts_with(word) || (k.len() >= 3 && word.starts_with(k)))
-        && word.len() <= 20;
+    // A keyword cut short, or with one or two letters too many: what a slip of the pen looks like.
+    let slip = |keyword: &str| {
+        keyword.starts_with(word) || (word.len() <= keyword.len() + 2 && word.starts_with(keyword))
+    };
+    let is_hex = word.chars().all(|c| c.is_ascii_hexdigit());
+    let near = word.len() >= 3 && !is_hex && KEYWORDS.iter().any(|keyword| slip(keyword));
     let digits = word.split(|c: char| !c.is_ascii_hexdigit()).map(str::len).max().unwrap_or(0);
     let harmless =
         !after_key && !word.is_empty() && word.len() <= 24 && word.chars().all(plain) && digits <= 10;
@@ -192,12 +195,14 @@ pub(super) struct Words<'w, 'a> {
     next: usize,
     /// Whether a key was among the words so far: then unknown ones are not shown in errors.
     pub(super) after_key: bool,
+    /// How many words there were when a key was taken last.
+    key_end: usize,
 }
 
 impl<'w, 'a> Words<'w, 'a> {
     /// `words` is not empty.
     pub(super) fn new(words: &'w [Word<'a>]) -> Self {
-        Self { words, next: 0, after_key: false }
+        Self { words, next: 0, after_key: false, key_end: 0 }
     }
 
     /// The word that [`take`](Self::take) will return.
@@ -239,6 +244,17 @@ impl<'w, 'a> Words<'w, 'a> {
             }
             None => Fault::missing(self.position(), "nothing is here"),
         })
+    }
+
+    /// Notes that the word just taken is a key.
+    pub(super) fn is_key(&mut self) {
+        self.after_key = true;
+        self.key_end = self.next;
+    }
+
+    /// Whether the last word of all is a key: then the next line may be the rest of it.
+    pub(super) fn end_in_key(&self) -> bool {
+        self.key_end > 0 && self.key_end == self.words.len()
     }
 
     /// As [`value`](Self::value), where the error says what is missing after the word at `position`.
