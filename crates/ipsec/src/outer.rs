@@ -111,12 +111,13 @@ fn find_in_ip(frame: &[u8], at: usize, wire_len: usize, is_natt: impl Fn(u16) ->
             [_, _, _, _, high, low, ..] => usize::from(u16::from_be_bytes([*high, *low])),
             _ => 0,
         };
+        let udp_at = outer.esp.start;
+        outer.esp.start = outer.esp.end.min(udp_at + UDP_LEN);
         if ip.fragment.is_none() {
             if len < UDP_LEN || len > payload.len() {
                 fault = Some(DropReason::Malformed);
             } else {
-                outer.esp.end = outer.esp.start + len;
-                outer.esp.start += UDP_LEN;
+                outer.esp.end = udp_at + len;
                 match &frame[outer.esp.clone()] {
                     [0xff] => return Content::Other(Passed::NattKeepalive),
                     [0, 0, 0, 0, ..] => return Content::Other(Passed::NattIke),
@@ -243,7 +244,11 @@ mod tests {
         assert_eq!(natt(12, &[0; 4]), Content::Other(Passed::NattIke));
         assert_eq!(natt(20, &[0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1]), Content::Other(Passed::NattIke));
         for (len, payload) in [(8, &[][..]), (9, &[1]), (11, &[0; 3]), (7, &[1; 12]), (21, &[1; 12])] {
-            assert!(matches!(natt(len, payload), Content::Faulty(DropReason::Malformed, Some(_))), "{len}");
+            let Content::Faulty(DropReason::Malformed, Some(outer)) = natt(len, payload) else {
+                panic!("{len}")
+            };
+            // The UDP header is no part of it, so that no port is taken for an SPI.
+            assert_eq!(outer.esp.start, 42, "{len}");
         }
         assert_eq!(find(&frame(&[], 17, &udp(500, 20, &[1; 12]))), Content::Other(Passed::NotEsp));
     }
