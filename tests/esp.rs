@@ -228,7 +228,8 @@ fn fate(sender: &Sender, frame: &[u8], at: usize) -> Fate {
         // A later fragment of a UDP datagram does not say which port it is for; its first one is dropped.
         (IpAddr::V4(_), 7) if sender.encap.is_some() => Other,
         (IpAddr::V4(_), _) => Dropped("bad_ip_csum", false),
-        (IpAddr::V6(_), 0 | 6) => Other,
+        (IpAddr::V6(_), 0) => Dropped("malformed", false),
+        (IpAddr::V6(_), 6) => Other,
         // Shorter is too short for the UDP length.
         (IpAddr::V6(_), 4 | 5) if is_longer || sender.encap.is_some() => Dropped("malformed", false),
         (IpAddr::V6(_), 5) => Dropped("auth_fail", true),
@@ -1006,6 +1007,11 @@ fn a_blocked_stdout_stops_neither_traffic_nor_the_end() {
     let packets = send(THEN);
     let after = cable.resident_kib();
     assert!(after < before + 2048, "{before} KiB before, {after} after");
+    // Nor do counters that are asked for meanwhile.
+    for _ in 0..3 {
+        let counters = cable.counters_in_file(Signal::USR1);
+        assert_eq!(counters.sa('a', sender.spi, "packets"), packets);
+    }
     drop((a, b));
     let counters = cable.end_until_counted();
     let reader = std::thread::spawn(move || {
@@ -1022,6 +1028,32 @@ fn a_blocked_stdout_stops_neither_traffic_nor_the_end() {
     let count: u64 = suppressed.iter().map(|r| r["records"].as_str().unwrap().parse::<u64>().unwrap()).sum();
     assert!(count > 0);
     assert_eq!(shown.len() as u64 + count, packets);
+}
+
+/// Nor one that somebody has made non-blocking: no record is torn, and what did not fit is counted.
+#[test]
+fn a_non_blocking_stdout_tears_no_record() {
+    let mut sender = Sender::gcm(0xa281);
+    let (folder, path) = folder_with(&[&sender]);
+    let ((mut stdout, writer), (_stderr, stderr)) = (pipe().unwrap(), pipe().unwrap());
+    rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).unwrap();
+    let words = ["--mode", "inspect", "--xfrm", &path, "--trace=json", "--trace-limit=0"];
+    let mut cable = Cable::start_writing_to_in(folder, writer, stderr, &words);
+    let mut a = nic().retry(true).up(cable.socket('a'));
+    let mut b = nic().retry(true).up(cable.socket('b'));
+    let frames: Vec<_> = (0..64).map(|_| due(next(&mut sender, 9))).collect();
+    for _ in 0..20 {
+        pass(&mut a, &mut b, &frames);
+    }
+    drop((a, b));
+    let counters = cable.end_until_counted();
+    let mut text = String::new();
+    stdout.read_to_string(&mut text).unwrap();
+    assert_eq!(cable.wait().code(), Some(0));
+    assert_eq!(counters.sa('a', sender.spi, "packets"), 20 * 64);
+    let records: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let count = |kind: &str| records.iter().filter(|record| record["type"] == kind).count();
+    assert_eq!((count("esp"), count("counters"), records.len()), (20 * 64, 1, 20 * 64 + 1));
 }
 
 /// Nor one that nobody can read any more.
@@ -1048,7 +1080,10 @@ fn counters_and_trace_do_not_cut_each_other() {
     // In all fewer packets than may wait for stdout.
     const ROUNDS: u64 = 20;
     const PASSES: u64 = 10;
-    for trace in ["--trace=json", "--trace"] {
+    for (trace, title, counters_line) in [
+        ("--trace=json", r#"{"v":1,"type":"esp","#, r#""type":"counters""#),
+        ("--trace", "a → b  ESP  ", "counters of"),
+    ] {
         let mut sender = Sender::gcm(0xa301);
         let mut cable = cable(&[&sender], &[trace, "--trace-limit=0"]);
         let mut a = nic().up(cable.socket('a'));
@@ -1059,14 +1094,19 @@ fn counters_and_trace_do_not_cut_each_other() {
             for _ in 0..PASSES {
                 pass(&mut a, &mut b, &frames);
             }
-            cable.wait_line("counters of");
+            cable.wait_line(counters_line);
         }
         drop((a, b));
         let (counters, lines) = cable.stop_and_read();
         let packets = counters.sa('a', sender.spi, "packets");
         assert_eq!(packets, ROUNDS * PASSES * frames.len() as u64);
-        let is_title = |line: &&String| line.starts_with("a → b  ESP  ") || line.starts_with('{');
-        assert_eq!(lines.iter().filter(is_title).count() as u64, packets);
+        assert_eq!(lines.iter().filter(|line| line.starts_with(title)).count() as u64, packets);
+        if trace == "--trace=json" {
+            // Lines of the log are on stderr: they bear a time.
+            let records = lines.iter().filter(|line| !line.contains(" INFO "));
+            let records: Vec<_> = records.map(|line| serde_json::from_str::<Value>(line).unwrap()).collect();
+            assert!(records.iter().filter(|record| record["type"] == "counters").count() as u64 > ROUNDS);
+        }
         for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.contains("counters of")) {
             assert_eq!(line, "counters of espwire");
             // A record for people ends with its verdict.
@@ -1171,7 +1211,7 @@ fn options_and_sas_that_cannot_be_used_are_refused_before_anything_begins() {
         (&["--mode", "inspect", "--xfrm", "algorithm"], "algorithm", file("algorithm", "1:")),
         (&["--mode", "inspect", "--xfrm", "algorithm"], "algorithm", "hmac(md5)".into()),
         (&["--mode", "inspect", "--xfrm", "nokeys"], "nokeys", "nokeys".into()),
-        (&["--mode", "inspect", "--xfrm", "binary"], "binary", "octet 2".into()),
+        (&["--mode", "inspect", "--xfrm", "binary"], "binary", ":1:3: not UTF-8".into()),
         (&["--mode", "inspect", "--xfrm", "beet"], "beet", "beet".into()),
         (&["--mode", "inspect", "--xfrm", "missing"], "missing", "No such file".into()),
         (&["--xfrm", "good"], "good", "give --mode".into()),

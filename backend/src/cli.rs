@@ -6,14 +6,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::builder::TypedValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use espwire_virtnet::{MAX_MTU, MIN_MTU};
 
 use crate::attach::Endpoint;
 use crate::crossover::{CrossoverConfig, NicConfig};
+use crate::output::TraceFormat;
 use crate::path::Wait;
 use crate::port::{PortConfig, PortName};
-use crate::trace::{TraceConfig, TraceFormat};
+use crate::trace::TraceConfig;
 use crate::xfrm_file;
 
 /// A virtual crossover cable between two VMs whose NICs speak IPsec.
@@ -125,6 +126,7 @@ pub struct RunArgs {
 
 /// Options of `espwire inspect`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("shown").args(["trace", "json"])))]
 pub struct InspectArgs {
     /// A pcap or pcapng file, or - for standard input
     #[arg(value_name = "CAPTURE")]
@@ -148,7 +150,7 @@ pub struct InspectArgs {
 
     /// Show the payload of inner packets from or to this port as text, with --trace or --json; may be given several
     /// times
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", requires = "shown")]
     pub show_payload: Vec<u16>,
 }
 

@@ -21,10 +21,11 @@ use vmm_sys_util::epoll::EventSet;
 use crate::attach::{Attachment, BoundPath, Endpoint, EndpointError};
 use crate::counters::{DirectionCounts, SaTotals};
 use crate::nic::{Nic, SaTable};
+use crate::output::{Output, TraceFormat};
 use crate::path::{Path, PathShared, Wait};
 use crate::port::{Pair, Port, PortConfig, wake_event};
 use crate::record::CounterRecord;
-use crate::trace::{TraceConfig, TraceWriter, Tracer};
+use crate::trace::{TraceConfig, Tracer};
 
 /// What a crossover is started with.
 #[derive(Clone, Debug)]
@@ -132,9 +133,9 @@ pub fn run(config: &CrossoverConfig) -> Result<(), CrossoverError> {
         let pairs = wakes.iter().map(|wake| Arc::new(Pair::new(Arc::clone(wake)))).collect();
         Arc::new(Port::new(&config.ports[i].0, pairs))
     });
-    let writer = config.trace.as_ref().map(|trace| TraceWriter::start(trace.format));
-    let writer = writer.transpose().map_err(start("the trace"))?;
-    let mut crossover = Crossover { config, ports, paths: Vec::new(), writer };
+    let format = config.trace.as_ref().map_or(TraceFormat::Human, |trace| trace.format);
+    let output = Output::start(format).map_err(start("output"))?;
+    let mut crossover = Crossover { config, ports, paths: Vec::new(), output };
     for (index, wake) in wakes.into_iter().enumerate() {
         crossover.start_path(index, Arc::new(PathShared::new(wake)), clone(&end_writer)?)?;
     }
@@ -147,10 +148,7 @@ pub fn run(config: &CrossoverConfig) -> Result<(), CrossoverError> {
     let counters = crossover.counters();
     crossover.save(&counters);
     // From here on stdout is waited for. The paths have gone, and with them all who trace.
-    if let Some(writer) = crossover.writer.take() {
-        writer.finish();
-    }
-    print(&counters);
+    crossover.output.finish(counters);
     ended.and(stopped)
 }
 
@@ -196,8 +194,7 @@ struct Crossover<'c> {
     config: &'c CrossoverConfig,
     ports: [Arc<Port>; 2],
     paths: Vec<RunningPath>,
-    /// The trace's thread; `None` without a trace, or once it has been waited for.
-    writer: Option<TraceWriter>,
+    output: Output,
 }
 
 impl Crossover<'_> {
@@ -214,7 +211,7 @@ impl Crossover<'_> {
         }
         let mut nics = [None, None];
         for (at, nic) in nics.iter_mut().enumerate() {
-            let tracer = Tracer::new(self.ports[at].name, self.config.trace.as_ref(), self.writer.as_ref());
+            let tracer = Tracer::new(self.ports[at].name, self.config.trace.as_ref(), &self.output);
             *nic = self.config.nics[at].sad()?.map(|sad| Nic::new(sad, tracer));
         }
         let sas = [0, 1].map(|at| nics[at].as_ref().map(|nic| Arc::clone(nic.table())));
@@ -296,7 +293,7 @@ impl Crossover<'_> {
     fn report(&self) {
         let counters = self.counters();
         self.save(&counters);
-        print(&counters);
+        self.output.print(counters);
     }
 
     fn save(&self, counters: &CounterRecord) {
@@ -306,11 +303,6 @@ impl Crossover<'_> {
             tracing::error!(%error, path = %path.display(), "counters not written");
         }
     }
-}
-
-fn print(counters: &CounterRecord) {
-    // A closed stdout is no reason to end the cable.
-    let _ = writeln!(io::stdout(), "{counters}");
 }
 
 fn replace_file(path: &FilePath, text: &str) -> io::Result<()> {

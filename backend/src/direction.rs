@@ -25,6 +25,10 @@ const RX_WAIT: Duration = Duration::from_millis(100);
 /// How many frames ahead an RX buffer is fetched into the cache, to be there when its frame is copied.
 const AHEAD: u16 = 4;
 
+/// How many octets of frames a NIC takes at once, or a frame more: the other direction waits while they are
+/// inspected. 64 of the longest frames would take milliseconds.
+const INSPECTED_LEN: usize = 128 << 10;
+
 /// A running ring, as a path holds it.
 #[derive(Debug)]
 pub(crate) struct RingView {
@@ -204,7 +208,7 @@ impl Direction {
         nic.begin();
         let mut done = 0;
         let faults = sigbus::faults();
-        while done < burst.len() && sigbus::faults() == faults {
+        while done < burst.len() && nic.octets() < INSPECTED_LEN && sigbus::faults() == faults {
             let chain = burst.chain(done);
             done += 1;
             match frame_len(&chain, header_len) {

@@ -12,8 +12,8 @@ use espwire_ipsec::{
 
 use crate::capture::{Capture, CaptureError};
 use crate::cli::InspectArgs;
+use crate::output::TraceFormat;
 use crate::record::{EspRecord, InspectSummary, Place, Seen};
-use crate::trace::TraceFormat;
 use crate::xfrm_file::{self, XfrmFileError};
 
 /// Octets of frames after which a burst ends early: what a hostile capture makes of [`MAX_BURST`] frames.
@@ -49,8 +49,7 @@ pub(crate) fn main(args: &InspectArgs) -> i32 {
         Err(_) => 2,
     };
     if let Err(error) = result {
-        // A closed stderr changes nothing about the failure.
-        let _ = writeln!(io::stderr(), "espwire: {error}");
+        crate::complain(&format!("espwire: {error}"));
     }
     code
 }
@@ -101,7 +100,7 @@ fn inspect(args: &InspectArgs, output: &mut impl Write) -> Result<bool, InspectE
 
 /// A frame of a burst.
 #[derive(Clone, Debug)]
-struct Waiting {
+struct NumberedFrame {
     number: u64,
     time: Option<Duration>,
     /// As captured: the frame that is inspected may have another link type's header.
@@ -136,7 +135,7 @@ impl<W: Write> Report<'_, W> {
                     Ok(Some(frame)) => {
                         let start = octets.len();
                         let wire_len = frame.append_ethernet(&mut octets);
-                        waiting.push(Waiting {
+                        waiting.push(NumberedFrame {
                             number: frame.number,
                             time: frame.time,
                             frame_len: frame.wire_len,
@@ -165,9 +164,10 @@ impl<W: Write> Report<'_, W> {
         &mut self,
         inspector: &mut Inspector,
         octets: &[u8],
-        waiting: &[Waiting],
+        waiting: &[NumberedFrame],
     ) -> io::Result<()> {
-        let frame = |waiting: &Waiting| Frame::captured(&octets[waiting.octets.clone()], waiting.wire_len);
+        let frame =
+            |waiting: &NumberedFrame| Frame::captured(&octets[waiting.octets.clone()], waiting.wire_len);
         let frames: Vec<_> = waiting.iter().map(frame).collect();
         let mut verdicts = Vec::with_capacity(frames.len());
         inspector.inspect_burst(&frames, &mut verdicts, &mut BurstReport { report: self, waiting });
@@ -183,7 +183,7 @@ impl<W: Write> Report<'_, W> {
         self.ignore_unknown && reason == DropReason::NoSa
     }
 
-    fn observe(&mut self, explanation: &Explanation<'_>, waiting: &Waiting) -> io::Result<()> {
+    fn observe(&mut self, explanation: &Explanation<'_>, waiting: &NumberedFrame) -> io::Result<()> {
         if explanation.replay.is_some_and(|replay| replay != Replay::Fresh) {
             self.summary.count_replay();
         }
@@ -219,7 +219,7 @@ impl<W: Write> Report<'_, W> {
 fn failure(
     output: &mut impl Write,
     explanation: &Explanation<'_>,
-    waiting: &Waiting,
+    waiting: &NumberedFrame,
     reason: DropReason,
 ) -> io::Result<()> {
     write!(output, "frame {}", waiting.number)?;
@@ -233,7 +233,7 @@ fn failure(
     let again = explanation.decrypted.as_ref().and_then(|decrypted| decrypted.reencryption);
     match (reason, explanation.outer, again.and_then(|again| again.first_difference)) {
         (DropReason::Truncated, ..) => {
-            let Waiting { captured_len, frame_len, .. } = waiting;
+            let NumberedFrame { captured_len, frame_len, .. } = waiting;
             write!(output, "  cut by snaplen: {captured_len} of {frame_len} octets")?;
         }
         (DropReason::NoSa, Some(outer), _) => write!(output, "  destination {}", outer.dst)?,
@@ -246,11 +246,11 @@ fn failure(
 /// The observer of a burst: knows its frames' numbers.
 struct BurstReport<'r, 'a, W> {
     report: &'r mut Report<'a, W>,
-    waiting: &'r [Waiting],
+    waiting: &'r [NumberedFrame],
 }
 
 impl<W: Write> Observer for BurstReport<'_, '_, W> {
-    fn wants(&mut self) -> bool {
+    fn wants(&mut self, _: Verdict) -> bool {
         self.report.written.is_ok()
     }
 

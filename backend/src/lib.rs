@@ -39,6 +39,7 @@ mod handover;
 mod inspect;
 mod message;
 mod nic;
+mod output;
 mod path;
 mod port;
 mod quota;
@@ -57,10 +58,11 @@ pub use attach::{Endpoint, EndpointError};
 pub use cli::{Cli, Client, Command, CpuList, InspectArgs, Mode, RunArgs, XfrmFile};
 pub use counters::{DirectionCounts, DropReason, PortCounts};
 pub use crossover::{CrossoverConfig, CrossoverError, NicConfig, run};
+pub use output::TraceFormat;
 pub use path::Wait;
 pub use port::{PortConfig, PortName};
 pub use record::{CounterRecord, EspRecord, Place, Seen};
-pub use trace::{TraceConfig, TraceFormat};
+pub use trace::TraceConfig;
 
 /// What a frontend's management software asks of a backend program (QEMU, "Backend program conventions").
 const CAPABILITIES: &str = r#"{"type":"net"}"#;
@@ -88,14 +90,24 @@ pub fn main(cli: Cli) -> i32 {
                 text += &format!(": {error}");
                 cause = error.source();
             }
-            // A closed stderr changes nothing about the failure.
-            let _ = writeln!(std::io::stderr(), "{text}");
+            complain(&text);
             1
         }
     }
 }
 
 fn usage(reason: &str) -> i32 {
-    let _ = writeln!(std::io::stderr(), "espwire: {reason}");
+    complain(&format!("espwire: {reason}"));
     2
+}
+
+/// Writes a line to stderr. File names and words out of files come to a terminal with it: what would steer that is
+/// escaped.
+fn complain(line: &str) {
+    let printable: String = line
+        .chars()
+        .flat_map(|c| c.is_control().then(|| c.escape_default()).map_or_else(|| vec![c], Iterator::collect))
+        .collect();
+    // A closed stderr changes nothing about the failure.
+    let _ = writeln!(std::io::stderr(), "{printable}");
 }

@@ -69,10 +69,16 @@ impl Nic {
         self.next = 0;
     }
 
+    /// Octets of the frames that were taken.
+    #[inline]
+    pub(crate) fn octets(&self) -> usize {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
     /// Takes a frame of `len` octets into the burst, which `copy` writes.
     #[inline]
     pub(crate) fn take(&mut self, len: usize, copy: impl FnOnce(&mut [u8])) {
-        let start = self.ends.last().copied().unwrap_or(0);
+        let start = self.octets();
         let end = start + len;
         if self.octets.len() < end {
             self.octets.resize(end, 0);

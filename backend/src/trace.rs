@@ -1,37 +1,18 @@
-//! The trace: explanations of packets on their way from the paths to stdout.
-//!
-//! ```text
-//!   path ── Tracer ──(bounded queue, never waits)──► writer thread ──► stdout
-//! ```
+//! The trace: which packets are explained, and their records on the way to stdout.
 //!
 //! A path asks its tracer before a packet is explained: over the limit it costs a number, nothing more. What the
-//! limit or a full queue kept back is counted, and the count is printed before the next record.
+//! limit or a full queue kept back is counted, and the count is printed before the next record. Packets that are
+//! dropped have a limit of their own: good ones never hide a bad one.
 
-use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant, SystemTime};
 
-use espwire_ipsec::{Explanation, Observer};
+use espwire_ipsec::{Explanation, Observer, Verdict};
 
+use crate::output::{Entry, Output, TraceFormat, Untold};
 use crate::port::PortName;
-use crate::record::{EspRecord, Place, Seen, SuppressedRecord};
-
-/// Records that may wait for stdout.
-const QUEUE_LEN: usize = 16_384;
-/// Octets that are gathered for one write while more records wait.
-const BATCH_LEN: usize = 8192;
-
-/// How records are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum TraceFormat {
-    /// Some lines for people.
-    Human,
-    /// One line of JSON each.
-    Json,
-}
+use crate::record::{EspRecord, Place, Seen};
 
 /// What is traced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,90 +23,6 @@ pub struct TraceConfig {
     pub limit: u32,
     /// Inner ports whose payload is shown.
     pub show_payload: Vec<u16>,
-}
-
-enum Entry {
-    Packet(Box<EspRecord>),
-    /// So many records were kept back.
-    Suppressed(PortName, u64),
-}
-
-/// Records of each port that were kept back and had not been told when its paths ended.
-type Untold = Arc<[AtomicU64; 2]>;
-
-/// The thread that writes records to stdout.
-pub(crate) struct TraceWriter {
-    sender: SyncSender<Entry>,
-    untold: Untold,
-    thread: JoinHandle<()>,
-}
-
-impl TraceWriter {
-    pub(crate) fn start(format: TraceFormat) -> io::Result<Self> {
-        let (sender, receiver) = sync_channel(QUEUE_LEN);
-        let untold = Untold::default();
-        let untold_too = Arc::clone(&untold);
-        let thread = thread::Builder::new().name("trace".to_owned()).spawn(move || {
-            // A closed stdout is no reason to end the cable: records go nowhere then.
-            let _ = write_all(&receiver, &untold_too, format);
-        })?;
-        Ok(Self { sender, untold, thread })
-    }
-
-    /// Waits until all records are written. All tracers must be gone.
-    pub(crate) fn finish(self) {
-        drop(self.sender);
-        // It panicked only if a record can't be written, which costs the trace and nothing else.
-        let _ = self.thread.join();
-    }
-}
-
-fn write_all(receiver: &Receiver<Entry>, untold: &Untold, format: TraceFormat) -> io::Result<()> {
-    let mut text = String::new();
-    loop {
-        let entry = match receiver.try_recv() {
-            Ok(entry) => entry,
-            Err(_) => {
-                flush(&mut text)?;
-                match receiver.recv() {
-                    Ok(entry) => entry,
-                    Err(_) => break,
-                }
-            }
-        };
-        text += &record(entry, format);
-        if text.len() >= BATCH_LEN {
-            flush(&mut text)?;
-        }
-    }
-    for port in [PortName::A, PortName::B] {
-        let count = untold[port as usize].load(Ordering::Acquire);
-        if count > 0 {
-            text += &record(Entry::Suppressed(port, count), format);
-        }
-    }
-    flush(&mut text)
-}
-
-/// The entry's lines.
-fn record(entry: Entry, format: TraceFormat) -> String {
-    let mut text = match (entry, format) {
-        (Entry::Packet(record), TraceFormat::Human) => record.to_string(),
-        (Entry::Packet(record), TraceFormat::Json) => record.to_json(),
-        (Entry::Suppressed(port, count), TraceFormat::Human) => {
-            SuppressedRecord::new(port, count).to_string()
-        }
-        (Entry::Suppressed(port, count), TraceFormat::Json) => SuppressedRecord::new(port, count).to_json(),
-    };
-    text.push('\n');
-    text
-}
-
-/// Writes whole records under one lock of stdout: the counters, which another thread prints, stand between two.
-fn flush(text: &mut String) -> io::Result<()> {
-    io::stdout().write_all(text.as_bytes())?;
-    text.clear();
-    Ok(())
 }
 
 /// A port's end of the trace on one path: decides which packets are explained, and hands them over.
@@ -139,40 +36,44 @@ struct Trace {
     sender: SyncSender<Entry>,
     untold: Untold,
     show_payload: Vec<u16>,
-    limit: Limit,
+    /// For packets that pass, and for those that are dropped.
+    limits: [Limit; 2],
+    /// When the burst came, since the Unix epoch.
+    time: Option<Duration>,
     /// Records that were kept back since the last one.
     suppressed: u64,
 }
 
 impl Tracer {
-    /// A tracer of `port` that writes to `writer` what `config` says.
-    pub(crate) fn new(port: PortName, config: Option<&TraceConfig>, writer: Option<&TraceWriter>) -> Self {
-        let trace = config.zip(writer).map(|(config, writer)| Trace {
-            sender: writer.sender.clone(),
-            untold: Arc::clone(&writer.untold),
+    /// A tracer of `port` that writes to `output` what `config` says.
+    pub(crate) fn new(port: PortName, config: Option<&TraceConfig>, output: &Output) -> Self {
+        let trace = config.map(|config| Trace {
+            sender: output.sender(),
+            untold: output.untold(),
             show_payload: config.show_payload.clone(),
-            limit: Limit::new(config.limit),
+            limits: [Limit::new(config.limit), Limit::new(config.limit)],
+            time: None,
             suppressed: 0,
         });
         Self { port, trace }
     }
 
-    /// A burst begins: the limit's clock is read.
+    /// A burst begins: the clocks are read.
     #[inline]
     pub(crate) fn begin_burst(&mut self) {
-        if let Some(trace) = &mut self.trace
-            && trace.limit.per_second > 0
-        {
-            trace.limit.refill(Instant::now());
+        if let Some(trace) = &mut self.trace {
+            let now = Instant::now();
+            trace.limits.iter_mut().for_each(|limit| limit.refill(now));
+            trace.time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok();
         }
     }
 }
 
 impl Observer for Tracer {
     #[inline]
-    fn wants(&mut self) -> bool {
+    fn wants(&mut self, verdict: Verdict) -> bool {
         let Some(trace) = &mut self.trace else { return false };
-        let wants = trace.limit.take();
+        let wants = trace.limits[usize::from(matches!(verdict, Verdict::Drop(_)))].take();
         trace.suppressed += u64::from(!wants);
         wants
     }
@@ -180,11 +81,13 @@ impl Observer for Tracer {
     fn observe(&mut self, explanation: &Explanation<'_>) {
         let Some(trace) = &mut self.trace else { return };
         trace.tell_suppressed(self.port);
-        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok();
-        let seen = Seen { place: Place::Port(self.port), time };
+        let seen = Seen { place: Place::Port(self.port), time: trace.time };
         let record = EspRecord::new(explanation, seen, &trace.show_payload);
-        if trace.sender.try_send(Entry::Packet(Box::new(record))).is_err() {
-            trace.suppressed += 1;
+        match trace.sender.try_send(Entry::Packet(Box::new(record))) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => trace.suppressed += 1,
+            // Stdout can't be written to any more.
+            Err(TrySendError::Disconnected(_)) => self.trace = None,
         }
     }
 }

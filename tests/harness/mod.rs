@@ -115,17 +115,22 @@ impl Cable {
 
     /// Waits for a line with `text` in it that was not waited for before, and returns it.
     pub fn wait_line(&mut self, text: &str) -> String {
+        self.wait_any(&[text])
+    }
+
+    /// Waits for a line with one of `texts` in it.
+    pub fn wait_any(&mut self, texts: &[&str]) -> String {
         let deadline = Instant::now() + WAIT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) => {
                     self.log.push(line.clone());
-                    if line.contains(text) {
+                    if texts.iter().any(|text| line.contains(text)) {
                         return line;
                     }
                 }
-                Err(error) => panic!("no line with {text:?}: {error}; so far:\n{}", self.log.join("\n")),
+                Err(error) => panic!("no line with {texts:?}: {error}; so far:\n{}", self.log.join("\n")),
             }
         }
     }
@@ -138,13 +143,20 @@ impl Cable {
     /// Asks for the counters by SIGUSR1.
     pub fn counters(&mut self) -> Counters {
         self.signal(Signal::USR1);
-        self.wait_line("counters of");
+        self.wait_any(&["counters of", r#""type":"counters""#]);
         self.read_stats()
     }
 
     /// Asks it to end, and waits until its counters are in their file: whoever reads its stdout.
     pub fn end_until_counted(&mut self) -> Counters {
-        self.signal(Signal::TERM);
+        self.counters_in_file(Signal::TERM)
+    }
+
+    /// Asks for the counters by `signal`, and waits until they are in their file: whoever reads its stdout.
+    pub fn counters_in_file(&mut self, signal: Signal) -> Counters {
+        // There is none before the first.
+        let _ = std::fs::remove_file(self.folder.path().join("stats"));
+        self.signal(signal);
         let deadline = Instant::now() + WAIT;
         while !self.folder.path().join("stats").exists() {
             let ended = self.wait_within(Duration::from_millis(10));

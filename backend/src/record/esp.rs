@@ -301,7 +301,7 @@ pub(super) mod samples {
     struct Keep(Seen, Vec<u16>, Option<EspRecord>);
 
     impl Observer for Keep {
-        fn wants(&mut self) -> bool {
+        fn wants(&mut self, _: Verdict) -> bool {
             true
         }
 

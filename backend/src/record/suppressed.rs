@@ -31,6 +31,9 @@ impl SuppressedRecord {
 impl fmt::Display for SuppressedRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { port, records, .. } = self;
-        writeln!(f, "({records} packets of port {port} were not shown: see --trace-limit)")
+        writeln!(
+            f,
+            "({records} packets of port {port} not shown: --trace-limit, or stdout was not read fast enough)"
+        )
     }
 }

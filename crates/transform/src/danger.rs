@@ -3,8 +3,8 @@
 //! This is dangerous because nothing here can know whether an IV is fresh. Two packets of one AES-GCM key under
 //! one IV give away the XOR of their plaintexts and the key of the authentication: whoever sees both can forge.
 //! And the IV of AES-CBC must be unpredictable to whoever chooses the plaintext. So who calls this answers for
-//! the IVs: within the workspace that is `espwire-esp` alone, whose outbound SA owns its sequence number and the
-//! IVs made of it.
+//! the IVs. Within the workspace that is `espwire-ipsec`'s inspection, which seals again what it has opened, under the
+//! IV that it came with, only to compare: the outcome is either what was received, or never leaves.
 
 use crate::{Job, Status};
 
