@@ -1,9 +1,8 @@
 //! What was found in an ESP packet, for whoever wants to see it.
 
-use std::net::IpAddr;
-
 use espwire_esp::{Icv, Replay};
 
+use crate::inner::Inner;
 use crate::outer::Outer;
 use crate::sad::Sa;
 use crate::verdict::Verdict;
@@ -60,23 +59,6 @@ pub struct Decrypted<'a> {
     pub inner: Option<Inner<'a>>,
     /// The comparison after encrypting again; `None` if the pad length left nothing to encrypt.
     pub reencryption: Option<Reencryption>,
-}
-
-/// The inner packet.
-#[derive(Clone, Debug)]
-pub struct Inner<'a> {
-    /// Source address.
-    pub src: IpAddr,
-    /// Destination address.
-    pub dst: IpAddr,
-    /// Its protocol, after extension headers.
-    pub protocol: u8,
-    /// Source and destination port, for protocols that have them.
-    pub ports: Option<(u16, u16)>,
-    /// Octets of the inner packet by its own header; in transport mode, of the payload.
-    pub len: usize,
-    /// What its transport protocol carries, for TCP and UDP; empty for others.
-    pub data: &'a [u8],
 }
 
 /// What was decrypted, encrypted again with the same IV and sequence number and padding of 1, 2, 3, …, beside

@@ -6,8 +6,9 @@ use espwire_esp::{
     Header, InboundSa, Malformed, Prepared, Replay, Status, Trailer, TrailerFault, danger, open_burst,
 };
 
-use crate::explanation::{Decrypted, Explanation, Inner, Observer, Reencryption};
-use crate::ip::{self, Fragment, Ip, protocol};
+use crate::explanation::{Decrypted, Explanation, Observer, Reencryption};
+use crate::inner::Inner;
+use crate::ip::protocol;
 use crate::outer::{Content, Outer, find_esp};
 use crate::sad::{Mode, SaCounts, Sad};
 use crate::verdict::{DropReason, Passed, Verdict};
@@ -258,7 +259,7 @@ impl Inspector {
         packet.fault = match (entry.sa.mode, trailer.next_header) {
             (_, protocol::NONE) | (Mode::Transport, _) => None,
             (Mode::Tunnel, protocol::IPV4 | protocol::IPV6) => {
-                let inner = read_inner(entry.sa.mode, trailer.next_header, &plaintext[..payload_len], outer);
+                let inner = Inner::read(entry.sa.mode, trailer.next_header, &plaintext[..payload_len], outer);
                 inner.is_none().then_some(DropReason::InnerMalformed)
             }
             (Mode::Tunnel, _) => Some(DropReason::BadNextHeader),
@@ -337,7 +338,7 @@ impl Inspector {
                     padding: padding.map_or(&[], |padding| &plaintext[padding]),
                     pad_len: trailer.pad_len,
                     next_header: trailer.next_header,
-                    inner: read_inner(entry.sa.mode, trailer.next_header, payload, outer),
+                    inner: Inner::read(entry.sa.mode, trailer.next_header, payload, outer),
                     reencryption: packet.reencryption,
                 }
             });
@@ -418,52 +419,4 @@ fn open_alone(inbound: &InboundSa, octets: &mut [u8]) -> Stage {
         stage = Stage::Failed(prepared);
     }
     stage
-}
-
-/// The packet in a payload: an IP packet in tunnel mode, the outer packet's own payload in transport mode.
-/// `None` if there is none, or its header can't be right.
-fn read_inner<'a>(mode: Mode, next_header: u8, payload: &'a [u8], outer: &Outer) -> Option<Inner<'a>> {
-    if next_header == protocol::NONE {
-        return None;
-    }
-    if mode == Mode::Transport {
-        return Some(Inner {
-            src: outer.src,
-            dst: outer.dst,
-            protocol: next_header,
-            ports: ip::ports(next_header, payload),
-            len: payload.len(),
-            data: data(next_header, payload),
-        });
-    }
-    let version = match next_header {
-        protocol::IPV4 => 4,
-        protocol::IPV6 => 6,
-        _ => return None,
-    };
-    // TFC padding may follow the packet (RFC 4303 §2.7).
-    let ip = Ip::read(version, payload, payload.len()).ok()?;
-    if ip.checksum.is_some_and(|checksum| checksum.received != checksum.computed) {
-        return None;
-    }
-    let upper = &payload[ip.payload.clone()];
-    let has_header = ip.fragment != Some(Fragment::Later);
-    Some(Inner {
-        src: ip.src,
-        dst: ip.dst,
-        protocol: ip.protocol,
-        ports: ip::ports(ip.protocol, upper).filter(|_| has_header),
-        len: ip.len,
-        data: if has_header { data(ip.protocol, upper) } else { &[] },
-    })
-}
-
-/// What a TCP segment or UDP datagram carries.
-fn data(protocol: u8, upper: &[u8]) -> &[u8] {
-    let header_len = match protocol {
-        protocol::TCP => upper.get(12).map(|offset| usize::from(offset >> 4) * 4).filter(|&len| len >= 20),
-        protocol::UDP => Some(8),
-        _ => None,
-    };
-    header_len.and_then(|len| upper.get(len..)).unwrap_or_default()
 }

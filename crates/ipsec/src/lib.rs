@@ -39,6 +39,7 @@
 #![forbid(unsafe_code)]
 
 mod explanation;
+mod inner;
 mod inspect;
 mod ip;
 mod outer;
@@ -47,7 +48,8 @@ mod verdict;
 pub mod xfrm;
 
 pub use espwire_esp::{Icv, Replay, Suite};
-pub use explanation::{Decrypted, Explanation, Inner, Observer, Reencryption};
+pub use explanation::{Decrypted, Explanation, Observer, Reencryption};
+pub use inner::Inner;
 pub use inspect::{Frame, Inspector, MAX_BURST};
 pub use ip::Checksum;
 pub use outer::{Outer, UdpPorts};
