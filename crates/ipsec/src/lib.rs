@@ -34,6 +34,7 @@
 
 #![forbid(unsafe_code)]
 
+mod algorithm;
 mod explanation;
 mod inspect;
 mod ip;
