@@ -76,6 +76,8 @@ mod key;
 mod schedule;
 mod separate;
 mod suite;
+#[cfg(test)]
+mod tests;
 
 pub use icv::Icv;
 pub use job::{Job, Status, open_burst};

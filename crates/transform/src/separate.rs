@@ -46,7 +46,7 @@ impl<C, D: EagerHash> Separate<C, D> {
 
     /// HMAC over SPI to ciphertext, and then over the high half of an ESN (RFC 4303 §2.2.1).
     #[inline]
-    fn mac(&self, esn_high: Option<u32>, authenticated: &[u8]) -> Hmac<D> {
+    pub(crate) fn mac(&self, esn_high: Option<u32>, authenticated: &[u8]) -> Hmac<D> {
         let mut mac = self.hmac.clone();
         mac.update(authenticated);
         if let Some(high) = esn_high {
