@@ -1,10 +1,11 @@
 //! Sealing, under an IV that stands in the packet.
 //!
-//! This is dangerous because nothing here can know whether an IV is fresh. Two packets of one AES-GCM key under
-//! one IV give away the XOR of their plaintexts and the key of the authentication: whoever sees both can forge.
-//! And the IV of AES-CBC must be unpredictable to whoever chooses the plaintext. So who calls this answers for
-//! the IVs: within the workspace that is `espwire-esp` alone, whose outbound SA owns its sequence number and the
-//! IVs made of it.
+//! This is dangerous because nothing here can know whether an IV is fresh. Two packets of one key of a counter mode
+//! ([`Suite::is_counter_mode`](crate::Suite::is_counter_mode)) under one IV give away the XOR of their plaintexts,
+//! and those of AES-GCM, AES-GMAC and ChaCha20-Poly1305 the key of the authentication: whoever sees both can forge.
+//! With an implicit IV it is the sequence number that may not come twice (RFC 8750 §4). And the IV of AES-CBC must be
+//! unpredictable to whoever chooses the plaintext. So who calls this answers for the IVs: within the workspace that
+//! is `espwire-esp` alone, whose outbound SA owns its sequence number and the IVs made of it.
 
 use crate::{Job, Status};
 

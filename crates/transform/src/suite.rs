@@ -209,6 +209,8 @@ impl Suite {
     #[must_use]
     pub const fn icv_len(self) -> usize {
         match self {
+            //= https://www.rfc-editor.org/rfc/rfc4106#section-6
+            //# Implementations MUST support a full-length 16-octet ICV
             Self::AesGcm(_, icv) | Self::AesCcm(_, icv) => icv.octets(),
             // RFC 8750 §8 names no ICV but the full one, and RFC 4543 §3.4 and RFC 7634 §2 no other.
             Self::AesGcmIiv(_)
