@@ -20,7 +20,7 @@
 #
 # Every wait gives up after DRIVE_DEADLINE seconds (120) with status 124, or at once with status 125 when
 # the guest has died, and says on stderr how long it took, if that was over a second:
-# `waited 3.2 s for guest a`. A deadline for one call: DRIVE_DEADLINE=30 guest a 'ping …'.
+# `waited 3.2 s for guest a` (not with DRIVE_QUIET=1). A deadline for one call: DRIVE_DEADLINE=30 guest a 'ping …'.
 # DRIVE_DIR holds NAME.log (the whole console) and NAME.err (QEMU's messages); default: a new folder
 # under /tmp, which goes away at the end unless DRIVE_KEEP=1. Start guests from the script itself, not
 # from a subshell: a guest dies with the shell that started it.
@@ -67,7 +67,7 @@ wait_until() {
     tenths=$(((now - from) / 100000))
     case $rc in
       0 | 125)
-        [ "$tenths" -lt 10 ] || drive_say "waited $((tenths / 10)).$((tenths % 10)) s for $what"
+        [ "$tenths" -lt 10 ] || [ "${DRIVE_QUIET:-}" = 1 ] || drive_say "waited $((tenths / 10)).$((tenths % 10)) s for $what"
         return "$rc"
         ;;
     esac

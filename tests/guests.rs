@@ -2,10 +2,11 @@
 
 mod harness;
 
+use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use harness::guest::{Guest, Lab};
+use harness::guest::{Guest, Lab, repository};
 use harness::{Cable, Counters};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -329,4 +330,216 @@ fn jumbo_frames_pass_whole() {
         assert_eq!(counters.number(port, "connects"), 1);
     }
     assert_drops(&counters, FEW);
+}
+
+/// Addresses of guests a and b in the tunnel that qemu/ipsec/*.sh set up.
+const TUNNEL: [&str; 2] = ["10.168.66.1", "10.168.66.2"];
+/// Its SPIs: what a sends, and what b sends.
+const SPIS: [&str; 2] = [SPI_A, SPI_B];
+const SPI_A: &str = "0x01000000";
+const SPI_B: &str = "0x02000000";
+
+/// Options of qemu/vm for guests that outlive several espwires, with the kernel's IPsec.
+const LASTING: &[&str] = &["--reconnect", "1", "--append", "espwire.xfrm=1"];
+
+/// Octets that a sends in a stream in `talk_through_tunnel`.
+const STREAM: u64 = 1 << 20;
+/// ESP packets that each guest sends at least in `talk_through_tunnel`: requests and replies of `ping`, and for
+/// a line and its answer SYN, data and FIN; a also the stream, in frames of 1514 octets at most.
+const TALK: [u64; 2] = [2 * 3 + 2 * 3 + STREAM / 1500, 2 * 3 + 2 * 3];
+
+/// A script of `ip xfrm` lines, for guests by its name and for espwire by its path.
+fn script(suite: &str) -> String {
+    repository().join(format!("qemu/ipsec/{suite}.sh")).into_os_string().into_string().expect("UTF-8")
+}
+
+/// Another espwire on the sockets of `cable`, and the guests on it again.
+fn exchange_cable(cable: Cable, a: &mut Guest, options: &[&str]) -> Cable {
+    let cable = Cable::start_in(cable.kill(), options);
+    ping_until_answered(a, B[0]);
+    cable
+}
+
+/// Sets up IPsec in both guests, by the script of `suite`.
+fn set_up_ipsec(guests: &mut [Guest; 2], suite: &str) {
+    let jobs = guests.each_mut().map(|guest| guest.start(&format!("ipsec-up {suite}.sh")));
+    for (guest, job) in guests.iter_mut().zip(jobs) {
+        assert_eq!(guest.finish_well(job), "2 SAs, 2 policies\n");
+    }
+}
+
+/// Ping, a line over TCP both ways, and a stream through the tunnel; nothing may leave the guests in clear text.
+fn talk_through_tunnel(guests: &mut [Guest; 2]) {
+    for guest in &mut *guests {
+        guest.check("clear-text start; line-server");
+    }
+    let [a, b] = guests;
+    ping(a, TUNNEL[1]);
+    ping(b, TUNNEL[0]);
+    a.check(&format!("line-client {} 'helloxfrm!!!!'", TUNNEL[1]));
+    b.check(&format!("line-client {} 'and back'", TUNNEL[0]));
+    // The FIFO has no end: it is the other guest that ends the connection.
+    let arrival = b.start("[ -p /tmp/never ] || mkfifo /tmp/never; nc -l -p 7001 <>/tmp/never | wc -c");
+    a.check(&format!("until head -c {STREAM} /dev/zero | nc {} 7001; do usleep 50000; done", TUNNEL[1]));
+    assert_eq!(b.finish_well(arrival), format!("{STREAM}\n"));
+    for guest in guests {
+        guest.check("clear-text stop");
+    }
+}
+
+/// What a guest's own IPsec counted: packets of its SAs, by SPI, in their order. Nothing may have failed.
+fn own_counts(guest: &mut Guest) -> [u64; 2] {
+    let output = guest.check("ipsec-counts");
+    let lines: Vec<_> = output.lines().filter_map(|line| line.split_once(' ')).collect();
+    let [(SPI_A, from_a), (SPI_B, from_b)] = lines[..] else { panic!("not two SAs alone:\n{output}") };
+    [from_a, from_b].map(|count| count.parse().expect("a number"))
+}
+
+/// IPv4 packets that have reached a guest.
+fn ipv4_received(guest: &mut Guest) -> u64 {
+    let output = guest.check("awk '/^Ip:/ { count = $4 } END { print count }' /proc/net/snmp");
+    output.trim().parse().expect("a number")
+}
+
+/// The SA of what `port`'s guest sends, as its NIC counted it.
+fn sa(counters: &Counters, port: char) -> &Value {
+    let at = usize::from(port == 'b');
+    let sas = counters.0["ports"][at]["tx"]["sas"].as_array().expect("a NIC with SAs");
+    sas.iter().find(|sa| sa["spi"] == SPIS[at]).unwrap_or_else(|| panic!("no SA {}: {sas:?}", SPIS[at]))
+}
+
+fn decimal(value: &Value) -> u64 {
+    value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no number: {value}"))
+}
+
+/// All packets of the SA of `port` were right, and as many as the guests counted themselves: those of `TALK`
+/// at least. A stream may lose some for want of a buffer.
+fn assert_verified(counters: &Counters, port: char, guests: [[u64; 2]; 2]) {
+    let at = usize::from(port == 'b');
+    let sa = sa(counters, port);
+    println!("port {port}: {} packets verified, {} octets; guests: {guests:?}", sa["packets"], sa["bytes"]);
+    let packets = decimal(&sa["packets"]);
+    let (sent, received) = (guests[at][at], guests[1 - at][at]);
+    assert!(packets >= TALK[at] && packets == sent, "{sent} sent: {sa}");
+    assert!(
+        (packets.saturating_sub(counters.drops(port))..=packets).contains(&received),
+        "{received} received: {sa}"
+    );
+    assert_eq!(decimal(&sa["replays"]), 0);
+    for (reason, count) in sa["failures"].as_object().expect("failures") {
+        assert_eq!(decimal(count), 0, "{reason}: {sa}");
+    }
+}
+
+/// The guests' own IPsec, CBC and GCM, through NICs that look into it; then through one that does.
+#[test]
+fn ipsec_of_the_guests_passes_nics_that_inspect_it() {
+    let Some(lab) = Lab::enter() else { return };
+    let mut cable = Cable::start(&["--mode", "inspect", "--xfrm", &script("cbc")]);
+    let mut guests = boot(&lab, cable.folder(), [LASTING, LASTING]);
+    for suite in ["cbc", "gcm"] {
+        if suite != "cbc" {
+            let options = ["--mode", "inspect", "--xfrm", &script(suite)];
+            cable = exchange_cable(cable, &mut guests[0], &options);
+        }
+        set_up_ipsec(&mut guests, suite);
+        talk_through_tunnel(&mut guests);
+        let counted = guests.each_mut().map(own_counts);
+        let counters = cable.counters();
+        for port in ['a', 'b'] {
+            assert_verified(&counters, port, counted);
+        }
+        assert_at_least(&counters, 'a', TALK[0], TALK[1]);
+        assert_at_least(&counters, 'b', TALK[1], TALK[0]);
+        assert_drops(&counters, FEW);
+    }
+
+    // One NIC inspects, the other is a plain cable: what b sends is nowhere explained or counted as ESP.
+    let options = ["--mode", "inspect,off", "--xfrm", &script("gcm"), "--trace=json", "--trace-limit", "0"];
+    cable = exchange_cable(cable, &mut guests[0], &options);
+    set_up_ipsec(&mut guests, "gcm");
+    talk_through_tunnel(&mut guests);
+    let counted = guests.each_mut().map(own_counts);
+    let [a, b] = guests;
+    a.power_off();
+    b.power_off();
+    let counters = cable.counters();
+    counters.assert_balance();
+    cable.signal(Signal::TERM);
+    assert_eq!(cable.wait().code(), Some(0));
+    let lines = cable.log.iter().filter(|line| line.starts_with('{'));
+    let records = lines.map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let traced: Vec<_> = records.filter(|record| record["type"] != "counters").collect();
+    assert_verified(&counters, 'a', counted);
+    assert!(counted[1][1] >= TALK[1], "{counted:?}");
+    assert_at_least(&counters, 'b', counted[1][1], TALK[0]);
+    assert!(counters.0["ports"][1]["tx"]["sas"].is_null(), "{}", counters.0);
+    assert_eq!(traced.len() as u64, counted[0][0], "records, and packets of a");
+    for record in traced {
+        assert_eq!([&record["type"], &record["port"], &record["spi"]], ["esp", "a", SPI_A], "{record}");
+    }
+    assert_drops(&counters, FEW);
+}
+
+/// An SPI that the NIC has no SA for, and a wrong key at the NIC.
+#[test]
+fn esp_that_a_nic_cannot_verify_reaches_nobody() {
+    /// Echo requests in each direction.
+    const PINGS: u64 = 5;
+    let Some(lab) = Lab::enter() else { return };
+    let text = fs::read_to_string(script("gcm")).expect("a script");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, changes: &[(&str, &str)]| {
+        let changed = changes.iter().fold(text.clone(), |text, (old, new)| {
+            assert!(text.contains(old), "{old} in {text}");
+            text.replace(old, new)
+        });
+        let path = folder.path().join(name);
+        fs::write(&path, changed).expect("written");
+        path.into_os_string().into_string().expect("UTF-8")
+    };
+    let ping_in_vain = |from: &mut Guest, to: &str| {
+        let (output, status) = from.run(&format!("ping -q -c {PINGS} -i 0.2 -W 1 {to}"));
+        assert!(status == 1 && output.contains(" 100% packet loss"), "{output}");
+    };
+
+    // The NICs know what a sends, and not what b sends.
+    let no_sa = file("no_sa", &[(SPI_B, "0x03000000")]);
+    let mut cable = Cable::start(&["--mode", "inspect", "--xfrm", &no_sa]);
+    let mut guests = boot(&lab, cable.folder(), [LASTING, LASTING]);
+    ping_until_answered(&mut guests[0], B[0]);
+    set_up_ipsec(&mut guests, "gcm");
+    let before = guests.each_mut().map(ipv4_received);
+    ping_in_vain(&mut guests[0], TUNNEL[1]);
+    let after = guests.each_mut().map(ipv4_received);
+    assert_eq!(after[0], before[0], "something has reached guest a");
+    assert_eq!(guests.each_mut().map(own_counts), [[PINGS, 0], [PINGS, PINGS]]);
+    let counters = cable.counters();
+    assert_eq!(decimal(&sa(&counters, 'a')["packets"]), PINGS);
+    assert_eq!(counters.number('b', "tx.drops.no_sa"), PINGS);
+    assert_at_least(&counters, 'a', PINGS, 0);
+    assert_at_least(&counters, 'b', PINGS, 0);
+    counters.assert_balance();
+
+    // They know both, but for one bit of each key.
+    let keys = [("0x292e91b2", "0x292e91b3"), ("0x9907c699", "0x9907c698")];
+    let wrong_key = file("wrong_key", &keys);
+    cable = exchange_cable(cable, &mut guests[0], &["--mode", "inspect", "--xfrm", &wrong_key]);
+    set_up_ipsec(&mut guests, "gcm");
+    let before = guests.each_mut().map(ipv4_received);
+    ping_in_vain(&mut guests[0], TUNNEL[1]);
+    ping_in_vain(&mut guests[1], TUNNEL[0]);
+    let after = guests.each_mut().map(ipv4_received);
+    assert_eq!(after, before, "something has reached a guest");
+    assert_eq!(guests.each_mut().map(own_counts), [[PINGS, 0], [0, PINGS]]);
+    let [a, b] = guests;
+    a.power_off();
+    b.power_off();
+    let counters = cable.stop();
+    for port in ['a', 'b'] {
+        assert_eq!(counters.number(port, "tx.drops.auth_fail"), PINGS);
+        let sa = sa(&counters, port);
+        assert_eq!([decimal(&sa["packets"]), decimal(&sa["failures"]["auth_fail"])], [0, PINGS], "{sa}");
+        assert_at_least(&counters, port, PINGS, 0);
+    }
 }

@@ -1,14 +1,21 @@
 //! The command line.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::TypedValueParser;
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use espwire_virtnet::{MAX_MTU, MIN_MTU};
 
 use crate::attach::Endpoint;
-use crate::crossover::CrossoverConfig;
+use crate::crossover::{CrossoverConfig, NicConfig};
+use crate::output::TraceFormat;
 use crate::path::Wait;
 use crate::port::{PortConfig, PortName};
+use crate::trace::TraceConfig;
+use crate::xfrm_file;
 
 /// A virtual crossover cable between two VMs whose NICs speak IPsec.
 #[derive(Debug, Parser)]
@@ -29,6 +36,14 @@ pub enum Command {
     /// Run the cable: two vhost-user-net backends, one per VM, cross-connected
     #[command(after_help = "SIGUSR1 prints the counters; SIGTERM and SIGINT end the cable and print them.")]
     Run(Box<RunArgs>),
+
+    /// Inspect the ESP packets of a capture: verify, decrypt, encrypt again and compare each
+    #[command(
+        after_help = "Exit code: 0 if there was at least one ESP packet and every one found its SA, verified \
+                            and was re-encrypted to the same octets; 1 if not; 2 if the capture or the SAs can't be \
+                            read."
+    )]
+    Inspect(InspectArgs),
 }
 
 /// What a NIC does with the frames of its guest.
@@ -36,6 +51,8 @@ pub enum Command {
 pub enum Mode {
     /// A plain cable.
     Off,
+    /// Look into what the guest sends: verify, decrypt, encrypt again and compare each ESP packet (--xfrm).
+    Inspect,
 }
 
 /// Options of `espwire run`.
@@ -65,6 +82,23 @@ pub struct RunArgs {
     #[arg(long, value_name = "MODE[,MODE]", value_delimiter = ',', num_args = 1, default_value = "off")]
     pub mode: Vec<Mode>,
 
+    /// SAs that the NICs know, as `ip xfrm` text: a script that adds states, or what `ip xfrm state` prints.
+    /// For both ports, or with a: or b: in front for one; may be given several times
+    #[arg(long, value_name = "[a:|b:]FILE", value_parser = clap::builder::OsStringValueParser::new().map(XfrmFile::parse))]
+    pub xfrm: Vec<XfrmFile>,
+
+    /// Explain each inspected packet on stdout
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "human")]
+    pub trace: Option<TraceFormat>,
+
+    /// Most packets that are explained in a second, for each port; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 50, requires = "trace")]
+    pub trace_limit: u32,
+
+    /// Show the payload of inner packets from or to this port as text; may be given several times
+    #[arg(long, value_name = "PORT", requires = "trace")]
+    pub show_payload: Vec<u16>,
+
     /// How the data path waits for work
     #[arg(long, value_enum, default_value_t = Wait::Event)]
     pub wait: Wait,
@@ -88,6 +122,57 @@ pub struct RunArgs {
     /// Name of this cable in records and logs
     #[arg(long, value_name = "NAME", default_value = "espwire")]
     pub name: String,
+}
+
+/// Options of `espwire inspect`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("shown").args(["trace", "json"])))]
+pub struct InspectArgs {
+    /// A pcap or pcapng file, or - for standard input
+    #[arg(value_name = "CAPTURE")]
+    pub capture: PathBuf,
+
+    /// SAs as `ip xfrm` text: a script that adds states, or what `ip xfrm state` prints; may be given several times
+    #[arg(long, value_name = "FILE", required = true)]
+    pub xfrm: Vec<PathBuf>,
+
+    /// Print JSON: a record for each ESP packet, and one that sums up
+    #[arg(long)]
+    pub json: bool,
+
+    /// Don't take ESP packets without an SA for failures
+    #[arg(long)]
+    pub ignore_unknown: bool,
+
+    /// Explain each ESP packet
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "human")]
+    pub trace: Option<TraceFormat>,
+
+    /// Show the payload of inner packets from or to this port as text, with --trace or --json; may be given several
+    /// times
+    #[arg(long, value_name = "PORT", requires = "shown")]
+    pub show_payload: Vec<u16>,
+}
+
+/// A file of `ip xfrm` text, and whose NIC it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XfrmFile {
+    /// `None`: both.
+    pub port: Option<PortName>,
+    /// The file.
+    pub path: PathBuf,
+}
+
+impl XfrmFile {
+    /// `a:FILE`, `b:FILE` or `FILE`.
+    fn parse(text: OsString) -> Self {
+        let (port, path) = match text.as_bytes() {
+            [b'a', b':', path @ ..] => (Some(PortName::A), path),
+            [b'b', b':', path @ ..] => (Some(PortName::B), path),
+            path => (None, path),
+        };
+        Self { port, path: OsStr::from_bytes(path).into() }
+    }
 }
 
 /// Which sockets are connected to.
@@ -133,9 +218,6 @@ impl RunArgs {
     ///
     /// A sentence about options that don't go together.
     pub fn crossover(&self) -> Result<CrossoverConfig, String> {
-        if self.mode.len() > 2 {
-            return Err("--mode takes one value, or two: those of ports a and b".to_owned());
-        }
         let port = |name, path: &Option<PathBuf>, fd: Option<u32>| {
             let client = match (self.client, name) {
                 (Some(Client::Both), _) | (Some(Client::A), PortName::A) | (Some(Client::B), PortName::B) => {
@@ -166,7 +248,52 @@ impl RunArgs {
             cpus: self.cpu.clone().map_or_else(Vec::new, |list| list.0),
             queue_pairs: 1,
             stats: self.stats.clone(),
+            nics: self.nics()?,
+            trace: self.trace.map(|format| TraceConfig {
+                format,
+                limit: self.trace_limit,
+                show_payload: self.show_payload.clone(),
+            }),
         })
+    }
+
+    /// What the NICs do, with the SAs read from their files.
+    fn nics(&self) -> Result<[NicConfig; 2], String> {
+        let modes = match self.mode[..] {
+            [both] => [both; 2],
+            [a, b] => [a, b],
+            _ => return Err("--mode takes one value, or two: those of ports a and b".to_owned()),
+        };
+        if self.trace.is_some() && !modes.contains(&Mode::Inspect) {
+            return Err("--trace explains inspected packets: it needs --mode inspect".to_owned());
+        }
+        let mut files = Vec::new();
+        for file in &self.xfrm {
+            let database = xfrm_file::read(&file.path).map_err(|error| error.to_string())?;
+            files.push((file.port, Arc::new(database)));
+        }
+        let nic = |port: PortName| {
+            let own: Vec<_> = files.iter().filter(|(of, _)| of.is_none_or(|of| of == port)).collect();
+            match modes[port as usize] {
+                Mode::Off if own.iter().any(|(of, _)| of.is_some()) => {
+                    Err(format!("--xfrm {port}: has SAs for port {port}, which is in mode off"))
+                }
+                Mode::Off => Ok(NicConfig::Off),
+                Mode::Inspect if own.is_empty() => {
+                    Err(format!("port {port} is in mode inspect and has no SAs: give --xfrm"))
+                }
+                Mode::Inspect => {
+                    let nic =
+                        NicConfig::Inspect(own.iter().map(|(_, database)| Arc::clone(database)).collect());
+                    nic.sad().map_err(|error| error.to_string())?;
+                    Ok(nic)
+                }
+            }
+        };
+        if modes == [Mode::Off; 2] && !files.is_empty() {
+            return Err("--xfrm gives SAs, which a plain cable has no use for: give --mode".to_owned());
+        }
+        Ok([nic(PortName::A)?, nic(PortName::B)?])
     }
 }
 
@@ -178,7 +305,7 @@ mod tests {
         let words = ["espwire", "run"].into_iter().chain(options.split_whitespace());
         match Cli::try_parse_from(words).map_err(|error| error.to_string())?.command {
             Some(Command::Run(args)) => args.crossover(),
-            None => Err("no command".to_owned()),
+            _ => Err("no command to run".to_owned()),
         }
     }
 

@@ -5,21 +5,30 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use espwire_ipsec::{DropReason as EspDropReason, SaCounts};
+
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
         /// Why a frame that a guest sent was not delivered. One counter each, per direction.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[non_exhaustive]
-        pub enum DropReason { $($(#[$doc])* $variant,)* }
+        pub enum DropReason {
+            $($(#[$doc])* $variant,)*
+            /// The NIC's ESP processing refused it.
+            Esp(EspDropReason),
+        }
 
         impl DropReason {
-            /// All reasons, in the order in which they are printed.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+            /// The cable's own reasons.
+            const CABLE: &[Self] = &[$(Self::$variant,)*];
 
             /// The name in records and on screen: `snake_case`, never changed once published.
             #[must_use]
             pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
+                match self {
+                    $(Self::$variant => $name,)*
+                    Self::Esp(reason) => reason.name(),
+                }
             }
         }
     };
@@ -44,7 +53,30 @@ drop_reasons! {
     TxDisabled = "tx_disabled",
 }
 
-const REASONS: usize = DropReason::ALL.len();
+const REASONS: usize = DropReason::CABLE.len() + EspDropReason::ALL.len();
+
+impl DropReason {
+    /// All reasons, in the order in which they are printed.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let esp = EspDropReason::ALL.iter().map(|&reason| Self::Esp(reason));
+        Self::CABLE.iter().copied().chain(esp)
+    }
+
+    /// Its place in [`all`](Self::all).
+    const fn index(self) -> usize {
+        match self {
+            Self::PeerDown => 0,
+            Self::NoRxBuffer => 1,
+            Self::RxTooSmall => 2,
+            Self::BadChain => 3,
+            Self::Runt => 4,
+            Self::TooLong => 5,
+            Self::BadHeader => 6,
+            Self::TxDisabled => 7,
+            Self::Esp(reason) => Self::CABLE.len() + reason as usize,
+        }
+    }
+}
 
 /// Counts of one direction of a path: from one guest's TX ring to the other guest's RX ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,7 +106,7 @@ impl DirectionCounts {
     /// Frames dropped for `reason`.
     #[must_use]
     pub fn drops(&self, reason: DropReason) -> u64 {
-        self.drops[reason as usize]
+        self.drops[reason.index()]
     }
 
     /// Frames dropped, for whatever reason.
@@ -86,7 +118,7 @@ impl DirectionCounts {
     /// Counts one drop.
     #[inline]
     pub(crate) fn count_drop(&mut self, reason: DropReason) {
-        self.drops[reason as usize] += 1;
+        self.drops[reason.index()] += 1;
     }
 
     fn to_words(self) -> [u64; WORDS] {
@@ -137,44 +169,110 @@ impl std::ops::AddAssign for DirectionCounts {
 const FIXED: usize = 9;
 const WORDS: usize = FIXED + REASONS;
 
-/// A direction's counts where other threads can read them: a sequence lock with one writer.
+/// `N` numbers that belong together, where other threads can read them: a sequence lock with one writer.
 #[derive(Debug)]
-pub(crate) struct PublishedCounts {
+struct Published<const N: usize> {
     /// Odd while the writer is at it.
     version: AtomicU64,
-    words: [AtomicU64; WORDS],
+    words: [AtomicU64; N],
 }
 
-impl Default for PublishedCounts {
+impl<const N: usize> Default for Published<N> {
     fn default() -> Self {
         Self { version: AtomicU64::new(0), words: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
 }
 
-impl PublishedCounts {
-    /// Publishes `counts`. Only the owning path calls this.
+impl<const N: usize> Published<N> {
+    /// Publishes `words`. Only the owner calls this.
     #[inline]
-    pub(crate) fn publish(&self, counts: &DirectionCounts) {
+    fn publish(&self, words: &[u64; N]) {
         let version = self.version.load(Ordering::Relaxed);
         self.version.store(version + 1, Ordering::Relaxed);
         fence(Ordering::Release);
-        for (word, value) in self.words.iter().zip(counts.to_words()) {
-            word.store(value, Ordering::Relaxed);
+        for (word, value) in self.words.iter().zip(words) {
+            word.store(*value, Ordering::Relaxed);
         }
         self.version.store(version + 2, Ordering::Release);
     }
 
-    /// The counts as last published, all of one burst.
-    pub(crate) fn read(&self) -> DirectionCounts {
+    /// The words as last published, all at one moment.
+    fn read(&self) -> [u64; N] {
         loop {
             let before = self.version.load(Ordering::Acquire);
             let words = std::array::from_fn(|i| self.words[i].load(Ordering::Relaxed));
             fence(Ordering::Acquire);
             if before.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == before {
-                return DirectionCounts::from_words(words);
+                return words;
             }
             std::hint::spin_loop();
         }
+    }
+}
+
+/// A direction's counts where other threads can read them.
+#[derive(Debug, Default)]
+pub(crate) struct PublishedCounts(Published<WORDS>);
+
+impl PublishedCounts {
+    /// Publishes `counts`. Only the owning path calls this.
+    #[inline]
+    pub(crate) fn publish(&self, counts: &DirectionCounts) {
+        self.0.publish(&counts.to_words());
+    }
+
+    /// The counts as last published, all of one burst.
+    pub(crate) fn read(&self) -> DirectionCounts {
+        DirectionCounts::from_words(self.0.read())
+    }
+}
+
+/// What was counted of an SA's packets, over all paths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SaTotals {
+    /// Packets that passed, and their octets from the SPI to the ICV.
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    /// Those of them that the anti-replay window had a word on.
+    pub(crate) replays: u64,
+    /// In the order of [`EspDropReason::ALL`].
+    pub(crate) failures: [u64; EspDropReason::ALL.len()],
+}
+
+impl std::ops::AddAssign for SaTotals {
+    /// Adds what another path counted of the same SA.
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.replays += other.replays;
+        self.failures.iter_mut().zip(other.failures).for_each(|(a, b)| *a += b);
+    }
+}
+
+const SA_FIXED: usize = 3;
+const SA_WORDS: usize = SA_FIXED + EspDropReason::ALL.len();
+
+/// An SA's counts where other threads can read them.
+#[derive(Debug, Default)]
+pub(crate) struct PublishedSa(Published<SA_WORDS>);
+
+impl PublishedSa {
+    /// Publishes `counts`. Only the path that has the SA calls this.
+    pub(crate) fn publish(&self, counts: &SaCounts) {
+        let mut words = [0; SA_WORDS];
+        words[..SA_FIXED].copy_from_slice(&[counts.packets, counts.bytes, counts.replays]);
+        for (word, &reason) in words[SA_FIXED..].iter_mut().zip(EspDropReason::ALL) {
+            *word = counts.failures(reason);
+        }
+        self.0.publish(&words);
+    }
+
+    /// The counts as last published.
+    pub(crate) fn read(&self) -> SaTotals {
+        let words = self.0.read();
+        let mut failures = [0; EspDropReason::ALL.len()];
+        failures.copy_from_slice(&words[SA_FIXED..]);
+        SaTotals { packets: words[0], bytes: words[1], replays: words[2], failures }
     }
 }
 
@@ -198,12 +296,12 @@ mod tests {
     #[test]
     fn each_reason_has_its_own_counter_and_name() {
         let mut names = std::collections::HashSet::new();
-        for &reason in DropReason::ALL {
+        for (place, reason) in DropReason::all().enumerate() {
+            assert_eq!(reason.index(), place);
             let mut counts = DirectionCounts::default();
             counts.count_drop(reason);
             assert_eq!(counts.dropped(), 1);
-            let others = DropReason::ALL.iter().filter(|&&r| r != reason);
-            assert!(others.clone().all(|&r| counts.drops(r) == 0));
+            assert!(DropReason::all().filter(|&r| r != reason).all(|r| counts.drops(r) == 0));
             assert_eq!(counts.drops(reason), 1);
             assert!(names.insert(reason.name()), "{} twice", reason.name());
         }

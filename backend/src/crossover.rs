@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 
+use espwire_ipsec::xfrm::Database;
+use espwire_ipsec::{Sa, Sad, SadError};
 use espwire_vring::Signaller;
 use event_manager::{EventManager, EventOps, Events, MutEventSubscriber, SubscriberOps};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -17,10 +19,13 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use vmm_sys_util::epoll::EventSet;
 
 use crate::attach::{Attachment, BoundPath, Endpoint, EndpointError};
-use crate::counters::DirectionCounts;
+use crate::counters::{DirectionCounts, SaTotals};
+use crate::nic::{Nic, SaTable};
+use crate::output::{Output, TraceFormat};
 use crate::path::{Path, PathShared, Wait};
 use crate::port::{Pair, Port, PortConfig, wake_event};
 use crate::record::CounterRecord;
+use crate::trace::{TraceConfig, Tracer};
 
 /// What a crossover is started with.
 #[derive(Clone, Debug)]
@@ -37,6 +42,29 @@ pub struct CrossoverConfig {
     pub queue_pairs: usize,
     /// Where the counters go as JSON, at SIGUSR1 and at the end.
     pub stats: Option<PathBuf>,
+    /// What the NICs of a and b do.
+    pub nics: [NicConfig; 2],
+    /// Whether and how inspected packets are explained on stdout.
+    pub trace: Option<TraceConfig>,
+}
+
+/// What a port's NIC does with what its guest sends.
+#[derive(Clone, Debug)]
+pub enum NicConfig {
+    /// Mode `off`: a plain cable.
+    Off,
+    /// Mode `inspect`, with the states of these texts for SAs.
+    Inspect(Vec<Arc<Database>>),
+}
+
+impl NicConfig {
+    /// The SAs for one path.
+    pub(crate) fn sad(&self) -> Result<Option<Sad>, SadError> {
+        match self {
+            Self::Off => Ok(None),
+            Self::Inspect(databases) => Sad::new(databases.iter().map(Arc::as_ref)).map(Some),
+        }
+    }
 }
 
 /// Why a crossover could not start, or ended.
@@ -60,6 +88,9 @@ pub enum CrossoverError {
         #[source]
         source: io::Error,
     },
+    /// The SAs of a port can't be used.
+    #[error(transparent)]
+    Sad(#[from] SadError),
     /// An event loop failed.
     #[error("event loop")]
     Loop(#[from] event_manager::Error),
@@ -102,7 +133,9 @@ pub fn run(config: &CrossoverConfig) -> Result<(), CrossoverError> {
         let pairs = wakes.iter().map(|wake| Arc::new(Pair::new(Arc::clone(wake)))).collect();
         Arc::new(Port::new(&config.ports[i].0, pairs))
     });
-    let mut crossover = Crossover { config, ports, paths: Vec::new() };
+    let format = config.trace.as_ref().map_or(TraceFormat::Human, |trace| trace.format);
+    let output = Output::start(format).map_err(start("output"))?;
+    let mut crossover = Crossover { config, ports, paths: Vec::new(), output };
     for (index, wake) in wakes.into_iter().enumerate() {
         crossover.start_path(index, Arc::new(PathShared::new(wake)), clone(&end_writer)?)?;
     }
@@ -112,7 +145,10 @@ pub fn run(config: &CrossoverConfig) -> Result<(), CrossoverError> {
     }
     let ended = crossover.wait(end_reader, usr_reader);
     let stopped = crossover.stop();
-    crossover.report();
+    let counters = crossover.counters();
+    crossover.save(&counters);
+    // From here on stdout is waited for. The paths have gone, and with them all who trace.
+    crossover.output.finish(counters);
     ended.and(stopped)
 }
 
@@ -148,6 +184,8 @@ fn tell(mut writer: &UnixStream) {
 /// A path's thread, and what it shares.
 struct RunningPath {
     shared: Arc<PathShared>,
+    /// The SAs of ports in mode `inspect`.
+    sas: [Option<Arc<SaTable>>; 2],
     /// `None` once it has been waited for.
     thread: Option<JoinHandle<Result<(), event_manager::Error>>>,
 }
@@ -156,6 +194,7 @@ struct Crossover<'c> {
     config: &'c CrossoverConfig,
     ports: [Arc<Port>; 2],
     paths: Vec<RunningPath>,
+    output: Output,
 }
 
 impl Crossover<'_> {
@@ -170,7 +209,13 @@ impl Crossover<'_> {
         if let Some(reason) = signaller.fallback() {
             tracing::warn!(%reason, "no AIO: a frontend that fills its own call descriptor can stop this cable");
         }
-        let path = Path::new(&self.ports, index, Arc::clone(&shared), self.config.wait, signaller)?;
+        let mut nics = [None, None];
+        for (at, nic) in nics.iter_mut().enumerate() {
+            let tracer = Tracer::new(self.ports[at].name, self.config.trace.as_ref(), &self.output);
+            *nic = self.config.nics[at].sad()?.map(|sad| Nic::new(sad, tracer));
+        }
+        let sas = [0, 1].map(|at| nics[at].as_ref().map(|nic| Arc::clone(nic.table())));
+        let path = Path::new(&self.ports, index, Arc::clone(&shared), nics, self.config.wait, signaller)?;
         let cpu = (!self.config.cpus.is_empty()).then(|| self.config.cpus[index % self.config.cpus.len()]);
         let run = move || {
             let _told = TellOnDrop(end);
@@ -182,7 +227,7 @@ impl Crossover<'_> {
             Some(cpu) => pinned(cpu, spawn),
         };
         let thread = thread.map_err(start)?;
-        self.paths.push(RunningPath { shared, thread: Some(thread) });
+        self.paths.push(RunningPath { shared, sas, thread: Some(thread) });
         Ok(())
     }
 
@@ -228,19 +273,35 @@ impl Crossover<'_> {
                 *sum += published.read();
             }
         }
-        CounterRecord::new(&self.config.name, [&self.ports[0], &self.ports[1]], directions)
+        let sas = [0, 1].map(|at| self.sas(at));
+        CounterRecord::new(&self.config.name, [&self.ports[0], &self.ports[1]], directions, sas)
+    }
+
+    /// The SAs of port `at` with what all paths counted; `None` in mode `off`.
+    fn sas(&self, at: usize) -> Option<Vec<(Sa, SaTotals)>> {
+        let tables = || self.paths.iter().filter_map(|path| path.sas[at].as_ref());
+        let sas = &tables().next()?.sas;
+        let totals = |place: usize| {
+            let mut sum = SaTotals::default();
+            tables().for_each(|table| sum += table.counts[place].read());
+            sum
+        };
+        Some(sas.iter().enumerate().map(|(place, sa)| (sa.clone(), totals(place))).collect())
     }
 
     /// Gives the counters: to the file of `--stats`, whole or not at all, then to stdout.
     fn report(&self) {
         let counters = self.counters();
+        self.save(&counters);
+        self.output.print(counters);
+    }
+
+    fn save(&self, counters: &CounterRecord) {
         if let Some(path) = &self.config.stats
             && let Err(error) = replace_file(path, &(counters.to_json() + "\n"))
         {
             tracing::error!(%error, path = %path.display(), "counters not written");
         }
-        // A closed stdout is no reason to end the cable.
-        let _ = writeln!(io::stdout(), "{counters}");
     }
 }
 

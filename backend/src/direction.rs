@@ -8,11 +8,14 @@ use espwire_virtnet::{
     ETHERNET_HEADER_LEN, Features, Header, LEGACY_HEADER_LEN, MAX_FRAME_LEN, MAX_HEADER_LEN,
 };
 use espwire_vring::{
-    Chain, DeviceRing, MAX_BURST, MAX_CHAIN, RegionTable, ReserveError, RingConfig, RingFault, Signaller,
-    sigbus,
+    Chain, DeviceRing, MAX_BURST, MAX_CHAIN, RegionTable, Reservation, ReserveError, RingConfig, RingFault,
+    Signaller, sigbus,
 };
 
+use espwire_ipsec::Verdict;
+
 use crate::counters::{DirectionCounts, DropReason};
+use crate::nic::Nic;
 
 /// How long a frame may wait for an RX buffer of its receiver. A guest's driver refills its ring within
 /// microseconds when it runs; on a busy host its virtual CPU may have to wait for tens of milliseconds first.
@@ -21,6 +24,10 @@ const RX_WAIT: Duration = Duration::from_millis(100);
 
 /// How many frames ahead an RX buffer is fetched into the cache, to be there when its frame is copied.
 const AHEAD: u16 = 4;
+
+/// How many octets of frames a NIC takes at once, or a frame more: the other direction waits while they are
+/// inspected. 64 of the longest frames would take milliseconds.
+const INSPECTED_LEN: usize = 128 << 10;
 
 /// A running ring, as a path holds it.
 #[derive(Debug)]
@@ -85,8 +92,11 @@ enum Patience {
 enum Fate {
     Delivered(usize),
     Dropped(DropReason, usize),
-    /// Not enough RX chains yet: there are this many.
-    Wait(u16),
+    /// Not enough RX chains yet for a frame of so many octets: `seen` are there.
+    Wait {
+        len: usize,
+        seen: u16,
+    },
 }
 
 /// One direction of a path.
@@ -116,11 +126,8 @@ impl Direction {
         is_stale: impl Fn() -> bool,
         signaller: &mut Signaller,
     ) -> Turn {
-        // While the receiver has given nothing new, the frames that wait for it need not be looked at again.
-        if let (Patience::Until(until, seen), Some(to), true) = (self.patience, &mut to, from.enabled)
-            && to.ring.available() <= seen
-            && to.ring.fault().is_none()
-            && Instant::now() < until
+        if from.enabled
+            && let Some(until) = self.waits_for(to.as_deref_mut())
         {
             return Turn::Waiting(until);
         }
@@ -146,7 +153,7 @@ impl Direction {
             let fate = if from.enabled {
                 forward(&burst.chain(done), header_len, to.as_deref_mut())
             } else {
-                Fate::Dropped(DropReason::TxDisabled, frame_len(&burst.chain(done), header_len))
+                Fate::Dropped(DropReason::TxDisabled, frame_len(&burst.chain(done), header_len).0)
             };
             match self.settle(fate) {
                 // Memory has gone: every further page of it would be a fault, and a mapping of its own.
@@ -163,15 +170,134 @@ impl Direction {
         }
         burst.complete(done);
         if let Some(to) = to {
-            self.counts.rx_calls += u64::from(to.publish(signaller));
-            let rejected = to.ring.rejected();
-            self.counts.rx_bad_chains += rejected - std::mem::replace(&mut to.rejected, rejected);
+            self.publish_rx(to, signaller);
         }
         self.counts.tx_calls += u64::from(from.publish(signaller));
         match waiting {
             Some(until) if done == 0 => Turn::Waiting(until),
             _ => Turn::Moved,
         }
+    }
+
+    /// [`run_burst`](Self::run_burst) of a port in mode `inspect`: the frames go through `nic`.
+    ///
+    /// 1. Settle what `nic` still has of the last burst.
+    /// 2. Take chains off the TX ring, and copy their frames.
+    /// 3. Return the chains, publish them, and call the sender at most once.
+    /// 4. Inspect the burst, and [deliver](Self::deliver) what passes.
+    pub(crate) fn run_inspected(
+        &mut self,
+        nic: &mut Nic,
+        from: &mut RingView,
+        to: Option<&mut RingView>,
+        is_stale: impl Fn() -> bool,
+        signaller: &mut Signaller,
+    ) -> Turn {
+        if nic.has_frames() {
+            return self.deliver(nic, to, is_stale, signaller);
+        }
+        let header_len = from.features.header_len();
+        let burst = match from.ring.pop_burst(MAX_BURST) {
+            Ok(burst) if burst.is_empty() => return Turn::Idle,
+            Ok(burst) => burst,
+            Err(fault) => return Turn::Broken(fault),
+        };
+        if (to.is_none() || !from.enabled) && is_stale() {
+            return Turn::Moved;
+        }
+        nic.begin();
+        let mut done = 0;
+        let faults = sigbus::faults();
+        while done < burst.len() && nic.octets() < INSPECTED_LEN && sigbus::faults() == faults {
+            let chain = burst.chain(done);
+            done += 1;
+            match frame_len(&chain, header_len) {
+                (len, _) if !from.enabled => self.count(len, Some(DropReason::TxDisabled)),
+                (len, Err(reason)) => self.count(len, Some(reason)),
+                (len, Ok(())) => nic.take(len, |octets| {
+                    chain.copy_to(header_len, octets);
+                }),
+            }
+        }
+        burst.complete(done);
+        self.counts.tx_calls += u64::from(from.publish(signaller));
+        nic.inspect();
+        self.deliver(nic, to, is_stale, signaller);
+        Turn::Moved
+    }
+
+    /// Settles the frames that `nic` has inspected: those that pass go to `to`, the receiver's RX ring; the
+    /// others are counted. Publishes the RX ring and calls the receiver at most once.
+    pub(crate) fn deliver(
+        &mut self,
+        nic: &mut Nic,
+        mut to: Option<&mut RingView>,
+        is_stale: impl Fn() -> bool,
+        signaller: &mut Signaller,
+    ) -> Turn {
+        if to.is_none() {
+            if is_stale() {
+                return Turn::Moved;
+            }
+            self.patience = Patience::Fresh;
+        }
+        if let Some(until) = self.waits_for(to.as_deref_mut()) {
+            return Turn::Waiting(until);
+        }
+        let mut turn = Turn::Moved;
+        let mut settled = 0;
+        let faults = sigbus::faults();
+        while let Some((frame, verdict)) = nic.next_frame()
+            && sigbus::faults() == faults
+        {
+            let fate = match verdict {
+                Verdict::Drop(reason) => Fate::Dropped(DropReason::Esp(reason), frame.len()),
+                Verdict::Pass(_) => put(to.as_deref_mut(), frame.len(), |room| {
+                    room.write(frame);
+                }),
+            };
+            if let Some(until) = self.settle(fate) {
+                if settled == 0 {
+                    turn = Turn::Waiting(until);
+                }
+                break;
+            }
+            nic.advance();
+            settled += 1;
+        }
+        if let Some(to) = to {
+            self.publish_rx(to, signaller);
+        }
+        turn
+    }
+
+    /// Counts the frames that `nic` still has as lost: there will be no receiver any more.
+    pub(crate) fn abandon(&mut self, nic: &mut Nic) {
+        while let Some((frame, verdict)) = nic.next_frame() {
+            let reason = match verdict {
+                Verdict::Drop(reason) => DropReason::Esp(reason),
+                Verdict::Pass(_) => DropReason::PeerDown,
+            };
+            self.count(frame.len(), Some(reason));
+            nic.advance();
+        }
+    }
+
+    /// Until when frames wait for RX buffers of `to`, if it has given nothing new since they began to: then they
+    /// need not be looked at again.
+    #[inline]
+    fn waits_for(&self, to: Option<&mut RingView>) -> Option<Instant> {
+        let (Patience::Until(until, seen), Some(to)) = (self.patience, to) else { return None };
+        let waits = to.ring.available() <= seen && to.ring.fault().is_none() && Instant::now() < until;
+        waits.then_some(until)
+    }
+
+    /// Publishes what the receiver got, and calls it if it wants that.
+    #[inline]
+    fn publish_rx(&mut self, to: &mut RingView, signaller: &mut Signaller) {
+        self.counts.rx_calls += u64::from(to.publish(signaller));
+        let rejected = to.ring.rejected();
+        self.counts.rx_bad_chains += rejected - std::mem::replace(&mut to.rejected, rejected);
     }
 
     /// Counts a frame's fate; for one that must wait returns until when.
@@ -185,17 +311,23 @@ impl Direction {
                 (len, None)
             }
             Fate::Dropped(reason, len) => (len, Some(reason)),
-            Fate::Wait(seen) => match self.wait(seen) {
+            Fate::Wait { len, seen } => match self.wait(seen) {
                 Some(until) => return Some(until),
-                None => (0, Some(DropReason::NoRxBuffer)),
+                None => (len, Some(DropReason::NoRxBuffer)),
             },
         };
+        self.count(len, dropped);
+        None
+    }
+
+    /// Counts a frame of `len` octets as taken, and as dropped if there is a reason.
+    #[inline]
+    fn count(&mut self, len: usize, dropped: Option<DropReason>) {
         self.counts.frames_in += 1;
         self.counts.bytes_in += len as u64;
         if let Some(reason) = dropped {
             self.counts.count_drop(reason);
         }
-        None
     }
 
     /// Until when a frame may still wait; `None` once patience is exhausted.
@@ -213,32 +345,42 @@ impl Direction {
     }
 }
 
-/// Octets of a chain's frame; 0 if it can't be read or is no longer than a header.
-fn frame_len(chain: &Chain<'_>, header_len: usize) -> usize {
-    chain.len().map_or(0, |len| (len as usize).saturating_sub(header_len))
+/// Octets of a chain's frame, 0 if the chain can't be read or is no longer than a header; and whether the frame
+/// may go on, by its length and its virtio_net_hdr.
+#[inline]
+fn frame_len(chain: &Chain<'_>, header_len: usize) -> (usize, Result<(), DropReason>) {
+    let Ok(chain_len) = chain.len() else {
+        return (0, Err(DropReason::BadChain));
+    };
+    let len = (chain_len as usize).saturating_sub(header_len);
+    if len < ETHERNET_HEADER_LEN {
+        return (len, Err(DropReason::Runt));
+    }
+    if len > MAX_FRAME_LEN {
+        return (len, Err(DropReason::TooLong));
+    }
+    // In the legacy header's place of num_buffers stand two octets of the frame: a driver's num_buffers has no
+    // meaning anyway.
+    let Some(header) = chain.first_octets::<MAX_HEADER_LEN>() else {
+        return (len, Err(DropReason::Runt));
+    };
+    (len, Header::from_octets(&header).check().map_err(|_| DropReason::BadHeader))
 }
 
 /// Mode `off`: the frame goes from the sender's buffers straight into the receiver's, by one copy.
 #[inline]
 fn forward(chain: &Chain<'_>, header_len: usize, to: Option<&mut RingView>) -> Fate {
-    let Ok(chain_len) = chain.len() else {
-        return Fate::Dropped(DropReason::BadChain, 0);
-    };
-    let len = (chain_len as usize).saturating_sub(header_len);
-    if len < ETHERNET_HEADER_LEN {
-        return Fate::Dropped(DropReason::Runt, len);
+    match frame_len(chain, header_len) {
+        (len, Ok(())) => put(to, len, |room| {
+            room.write_chain(chain, header_len);
+        }),
+        (len, Err(reason)) => Fate::Dropped(reason, len),
     }
-    if len > MAX_FRAME_LEN {
-        return Fate::Dropped(DropReason::TooLong, len);
-    }
-    // In the legacy header's place of num_buffers stand two octets of the frame: a driver's num_buffers has no
-    // meaning anyway.
-    let Some(header) = chain.first_octets::<MAX_HEADER_LEN>() else {
-        return Fate::Dropped(DropReason::Runt, len);
-    };
-    if Header::from_octets(&header).check().is_err() {
-        return Fate::Dropped(DropReason::BadHeader, len);
-    }
+}
+
+/// Puts a frame of `len` octets, which `write` writes, into the receiver's buffers behind a new header.
+#[inline]
+fn put(to: Option<&mut RingView>, len: usize, write: impl FnOnce(&mut Reservation<'_>)) -> Fate {
     let Some(to) = to else {
         return Fate::Dropped(DropReason::PeerDown, len);
     };
@@ -253,12 +395,12 @@ fn forward(chain: &Chain<'_>, header_len: usize, to: Option<&mut RingView>) -> F
             } else {
                 room.write(&header[..LEGACY_HEADER_LEN]);
             }
-            room.write_chain(chain, header_len);
-            // The chain's length was fixed when it was walked: what it holds is what was reserved.
+            write(&mut room);
+            // The frame's length was fixed when its chain was walked: what it holds is what was reserved.
             if room.commit() { Fate::Delivered(len) } else { Fate::Dropped(DropReason::BadChain, len) }
         }
         Err(ReserveError::TooSmall) => Fate::Dropped(DropReason::RxTooSmall, len),
-        Err(ReserveError::Empty) => Fate::Wait(to.ring.seen()),
+        Err(ReserveError::Empty) => Fate::Wait { len, seen: to.ring.seen() },
         // The path sees the fault after this burst and takes the ring down.
         Err(ReserveError::Ring(_)) => Fate::Dropped(DropReason::PeerDown, len),
         Err(_) => Fate::Dropped(DropReason::NoRxBuffer, len),

@@ -18,13 +18,17 @@
 //! std::process::exit(espwire::main(cli));
 //! ```
 //!
+//! A port in mode `inspect` sends what its guest sends through `espwire-ipsec` (`nic.rs`); the same engine reads
+//! captures (`espwire inspect`).
+//!
 //! # What it does not do
 //!
-//! No ESP yet: both NICs are in mode `off`, a plain cable. One queue pair per port.
+//! Mode `protect` is not there yet: the NICs encapsulate nothing. One queue pair per port.
 
 #![forbid(unsafe_code)]
 
 mod attach;
+mod capture;
 mod cli;
 mod counters;
 mod crossover;
@@ -32,7 +36,10 @@ mod device;
 mod direction;
 mod gate;
 mod handover;
+mod inspect;
 mod message;
+mod nic;
+mod output;
 mod path;
 mod port;
 mod quota;
@@ -40,18 +47,22 @@ mod record;
 mod ring;
 mod session;
 mod sync;
+mod trace;
 mod wakeup;
+mod xfrm_file;
 
 use std::error::Error;
 use std::io::Write;
 
 pub use attach::{Endpoint, EndpointError};
-pub use cli::{Cli, Client, Command, CpuList, Mode, RunArgs};
+pub use cli::{Cli, Client, Command, CpuList, InspectArgs, Mode, RunArgs, XfrmFile};
 pub use counters::{DirectionCounts, DropReason, PortCounts};
-pub use crossover::{CrossoverConfig, CrossoverError, run};
+pub use crossover::{CrossoverConfig, CrossoverError, NicConfig, run};
+pub use output::TraceFormat;
 pub use path::Wait;
 pub use port::{PortConfig, PortName};
-pub use record::CounterRecord;
+pub use record::{CounterRecord, EspRecord, Place, Seen};
+pub use trace::TraceConfig;
 
 /// What a frontend's management software asks of a backend program (QEMU, "Backend program conventions").
 const CAPABILITIES: &str = r#"{"type":"net"}"#;
@@ -67,6 +78,7 @@ pub fn main(cli: Cli) -> i32 {
             Ok(config) => run(&config),
             Err(reason) => return usage(&reason),
         },
+        Some(Command::Inspect(args)) => return inspect::main(&args),
         None => return usage("nothing to do: see --help"),
     };
     match result {
@@ -78,14 +90,24 @@ pub fn main(cli: Cli) -> i32 {
                 text += &format!(": {error}");
                 cause = error.source();
             }
-            // A closed stderr changes nothing about the failure.
-            let _ = writeln!(std::io::stderr(), "{text}");
+            complain(&text);
             1
         }
     }
 }
 
 fn usage(reason: &str) -> i32 {
-    let _ = writeln!(std::io::stderr(), "espwire: {reason}");
+    complain(&format!("espwire: {reason}"));
     2
+}
+
+/// Writes a line to stderr. File names and words out of files come to a terminal with it: what would steer that is
+/// escaped.
+fn complain(line: &str) {
+    let printable: String = line
+        .chars()
+        .flat_map(|c| c.is_control().then(|| c.escape_default()).map_or_else(|| vec![c], Iterator::collect))
+        .collect();
+    // A closed stderr changes nothing about the failure.
+    let _ = writeln!(std::io::stderr(), "{printable}");
 }

@@ -19,6 +19,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use crate::counters::PublishedCounts;
 use crate::direction::{Direction, RingView, Turn};
+use crate::nic::Nic;
 use crate::port::{Pair, PairState, Port, RX, RingState, TX};
 use crate::wakeup::Wakeups;
 
@@ -77,6 +78,8 @@ struct End {
 pub(crate) struct Path {
     ends: [End; 2],
     directions: [Direction; 2],
+    /// Of the ports in mode `inspect`.
+    nics: [Option<Nic>; 2],
     shared: Arc<PathShared>,
     wait: Wait,
     wakeups: Wakeups,
@@ -91,6 +94,7 @@ impl Path {
         ports: &[Arc<Port>; 2],
         index: usize,
         shared: Arc<PathShared>,
+        nics: [Option<Nic>; 2],
         wait: Wait,
         signaller: Signaller,
     ) -> Result<Self, event_manager::Error> {
@@ -107,6 +111,7 @@ impl Path {
         Ok(Self {
             ends: [end(&ports[0]), end(&ports[1])],
             directions: Default::default(),
+            nics,
             wakeups: Wakeups::new(Arc::clone(&shared.wake))?,
             shared,
             wait,
@@ -130,6 +135,11 @@ impl Path {
         }
         for end in 0..2 {
             self.stop_rings(end);
+        }
+        for (direction, nic) in self.directions.iter_mut().zip(&mut self.nics) {
+            if let Some(nic) = nic {
+                direction.abandon(nic);
+            }
         }
         self.publish_counts();
         Ok(())
@@ -155,15 +165,18 @@ impl Path {
     fn run_direction(&mut self, from: usize) -> Turn {
         let [a, b] = &mut self.ends;
         let (sender, receiver) = if from == 0 { (a, b) } else { (b, a) };
-        let ([_, Some(tx)], [rx, _]) = (&mut sender.rings, &mut receiver.rings) else { return Turn::Idle };
+        let ([_, tx], [rx, _]) = (&mut sender.rings, &mut receiver.rings);
         let (sent_by, sent_to) = ((&sender.pair, sender.generation), (&receiver.pair, receiver.generation));
         let is_stale = || [sent_by, sent_to].iter().any(|(pair, seen)| pair.handover.generation() != *seen);
-        let turn = self.directions[from].run_burst(
-            tx,
-            rx.as_mut().filter(|rx| rx.enabled),
-            is_stale,
-            &mut self.signaller,
-        );
+        let rx = rx.as_mut().filter(|rx| rx.enabled);
+        let (direction, signaller) = (&mut self.directions[from], &mut self.signaller);
+        let turn = match (&mut self.nics[from], tx) {
+            (None, Some(tx)) => direction.run_burst(tx, rx, is_stale, signaller),
+            (Some(nic), Some(tx)) => direction.run_inspected(nic, tx, rx, is_stale, signaller),
+            // The sender has gone: what its NIC took before still goes its way.
+            (Some(nic), None) if nic.has_frames() => direction.deliver(nic, rx, is_stale, signaller),
+            (_, None) => Turn::Idle,
+        };
         if let Turn::Broken(fault) = turn {
             self.break_ring(from, TX, &fault);
             return Turn::Idle;
@@ -258,6 +271,9 @@ impl Path {
             direction.counts.tx_kicks = self.wakeups.kicks(2 * from + TX);
             direction.counts.rx_kicks = self.wakeups.kicks(2 * (1 - from) + RX);
             self.shared.counts[from].publish(&direction.counts);
+            if let Some(nic) = &mut self.nics[from] {
+                nic.publish_counts();
+            }
         }
     }
 

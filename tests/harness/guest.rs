@@ -81,7 +81,8 @@ impl Lab {
     }
 }
 
-fn repository() -> &'static Path {
+/// The repository's folder.
+pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in the repository")
 }
 

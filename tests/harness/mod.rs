@@ -4,6 +4,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test is a crate of its own and uses its part")]
 
+pub mod esp;
 pub mod guest;
 
 use std::io::{BufRead, BufReader, PipeWriter};
@@ -62,9 +63,19 @@ impl Cable {
     /// As `start`, with stdout and stderr in the caller's hands: no line of them is seen here. The sockets may
     /// not be there yet: connect with `retry`.
     pub fn start_writing_to(stdout: PipeWriter, stderr: PipeWriter) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::start_writing_to_in(tempfile::tempdir().expect("a folder"), stdout, stderr, &[])
+    }
+
+    /// As `start_writing_to`, in a folder that is there, with more options.
+    pub fn start_writing_to_in(
+        folder: tempfile::TempDir,
+        stdout: PipeWriter,
+        stderr: PipeWriter,
+        options: &[&str],
+    ) -> Self {
         let mut command = espwire();
-        command.arg("run").args(socket_options(&folder)).arg("--stats").arg(folder.path().join("stats"));
+        command.arg("run").args(socket_options(&folder)).args(options);
+        command.arg("--stats").arg(folder.path().join("stats"));
         let child = command.stdout(stdout).stderr(stderr).spawn().expect("espwire starts");
         Self { child, folder, lines: channel().1, log: Vec::new() }
     }
@@ -104,17 +115,22 @@ impl Cable {
 
     /// Waits for a line with `text` in it that was not waited for before, and returns it.
     pub fn wait_line(&mut self, text: &str) -> String {
+        self.wait_any(&[text])
+    }
+
+    /// Waits for a line with one of `texts` in it.
+    pub fn wait_any(&mut self, texts: &[&str]) -> String {
         let deadline = Instant::now() + WAIT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) => {
                     self.log.push(line.clone());
-                    if line.contains(text) {
+                    if texts.iter().any(|text| line.contains(text)) {
                         return line;
                     }
                 }
-                Err(error) => panic!("no line with {text:?}: {error}; so far:\n{}", self.log.join("\n")),
+                Err(error) => panic!("no line with {texts:?}: {error}; so far:\n{}", self.log.join("\n")),
             }
         }
     }
@@ -127,7 +143,26 @@ impl Cable {
     /// Asks for the counters by SIGUSR1.
     pub fn counters(&mut self) -> Counters {
         self.signal(Signal::USR1);
-        self.wait_line("counters of");
+        self.wait_any(&["counters of", r#""type":"counters""#]);
+        self.read_stats()
+    }
+
+    /// Asks it to end, and waits until its counters are in their file: whoever reads its stdout.
+    pub fn end_until_counted(&mut self) -> Counters {
+        self.counters_in_file(Signal::TERM)
+    }
+
+    /// Asks for the counters by `signal`, and waits until they are in their file: whoever reads its stdout.
+    pub fn counters_in_file(&mut self, signal: Signal) -> Counters {
+        // There is none before the first.
+        let _ = std::fs::remove_file(self.folder.path().join("stats"));
+        self.signal(signal);
+        let deadline = Instant::now() + WAIT;
+        while !self.folder.path().join("stats").exists() {
+            let ended = self.wait_within(Duration::from_millis(10));
+            assert!(ended.is_none(), "it ended without counters: {ended:?}");
+            assert!(Instant::now() < deadline, "no counters");
+        }
         self.read_stats()
     }
 
@@ -149,13 +184,18 @@ impl Cable {
     }
 
     /// Ends it by SIGTERM; its exit code must be 0, and frames in = frames out + drops.
-    pub fn stop(mut self) -> Counters {
+    pub fn stop(self) -> Counters {
+        self.stop_and_read().0
+    }
+
+    /// As `stop`, with all lines that it wrote.
+    pub fn stop_and_read(mut self) -> (Counters, Vec<String>) {
         self.signal(Signal::TERM);
         let status = self.wait();
         assert_eq!(status.code(), Some(0), "log:\n{}", self.log.join("\n"));
         let counters = self.read_stats();
         counters.assert_balance();
-        counters
+        (counters, std::mem::take(&mut self.log))
     }
 
     /// Ends it by SIGKILL and returns its folder, where its sockets still are.
@@ -325,9 +365,22 @@ pub struct Counters(pub Value);
 impl Counters {
     /// The number at a path below port `port`: `number('a', "tx.frames")`.
     pub fn number(&self, port: char, path: &str) -> u64 {
-        let index = usize::from(port == 'b');
-        let value = path.split('.').fold(&self.0["ports"][index], |value, key| &value[key]);
-        value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no {path} in {}", self.0))
+        number(&self.0["ports"][usize::from(port == 'b')], path)
+    }
+
+    /// The number at a path below the SA with this SPI that `port`'s NIC knows: `sa('a', 1, "failures.no_sa")`.
+    pub fn sa(&self, port: char, spi: u32, path: &str) -> u64 {
+        let sas = self.0["ports"][usize::from(port == 'b')]["tx"]["sas"].as_array().expect("mode inspect");
+        let sa = sas.iter().find(|sa| sa["spi"] == format!("{spi:#010x}"));
+        number(sa.unwrap_or_else(|| panic!("no SA {spi:#x} in {}", self.0)), path)
+    }
+
+    /// `port`'s frames were dropped so many times for each of `reasons`, and for no other.
+    pub fn assert_drops(&self, port: char, reasons: &[(&str, u64)]) {
+        for (reason, count) in reasons {
+            assert_eq!(self.number(port, &format!("tx.drops.{reason}")), *count, "{reason}: {}", self.0);
+        }
+        assert_eq!(self.drops(port), reasons.iter().map(|(_, count)| count).sum::<u64>(), "{}", self.0);
     }
 
     /// Drops of `port`'s frames, all reasons.
@@ -347,4 +400,10 @@ impl Counters {
             assert_eq!(sent, received + self.drops(from), "{from} to {to}: {}", self.0);
         }
     }
+}
+
+/// The number at a path below `value`: 64-bit numbers are strings in records.
+fn number(value: &Value, path: &str) -> u64 {
+    let there = path.split('.').fold(value, |value, key| &value[key]);
+    there.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no {path} in {value}"))
 }

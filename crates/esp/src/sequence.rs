@@ -50,6 +50,9 @@ mod tests {
         assert_eq!(infer_high(0x1_0000_0100, w, 0x100 - 63), 1);
         assert_eq!(infer_high(0x1_0000_0100, w, 0x100 - 64), 2);
         assert_eq!(infer_high(0x1_0000_0100, w, 0xffff_ffff), 1);
+        // The window begins where the subspace does: still case A.
+        assert_eq!(infer_high(0x1_0000_003f, w, 0), 1);
+        assert_eq!(infer_high(0x1_0000_003f, w, 0xffff_ffff), 1);
         // Case B.
         assert_eq!(infer_high(0x1_0000_0010, w, 0xffff_ffd1), 0);
         assert_eq!(infer_high(0x1_0000_0010, w, 0xffff_ffd0), 1);

@@ -115,9 +115,9 @@ impl Reencryption {
 
 /// Who wants explanations.
 pub trait Observer {
-    /// Whether the next packet is to be explained. Asked once per ESP packet, in order: an answer of no spares
-    /// the work.
-    fn wants(&mut self) -> bool;
+    /// Whether the next packet, which comes to this verdict, is to be explained. Asked once per ESP packet, in
+    /// order: an answer of no spares the work.
+    fn wants(&mut self, verdict: Verdict) -> bool;
 
     /// Takes the explanation of the packet that [`wants`](Self::wants) was last asked for.
     fn observe(&mut self, explanation: &Explanation<'_>);
@@ -125,7 +125,7 @@ pub trait Observer {
 
 /// Nobody.
 impl Observer for () {
-    fn wants(&mut self) -> bool {
+    fn wants(&mut self, _: Verdict) -> bool {
         false
     }
 
@@ -133,8 +133,8 @@ impl Observer for () {
 }
 
 impl<O: Observer + ?Sized> Observer for &mut O {
-    fn wants(&mut self) -> bool {
-        (**self).wants()
+    fn wants(&mut self, verdict: Verdict) -> bool {
+        (**self).wants(verdict)
     }
 
     fn observe(&mut self, explanation: &Explanation<'_>) {

@@ -165,7 +165,7 @@ impl Inspector {
             let verdict = self.settle(index);
             let packet = &self.packets[index];
             verdicts[first + packet.frame] = verdict;
-            if observer.wants() {
+            if observer.wants(verdict) {
                 observer.observe(&self.explain(packet, &frames[packet.frame], verdict));
             }
         }
@@ -314,9 +314,9 @@ impl Inspector {
                 None => {
                     counts.packets += 1;
                     counts.bytes += packet.at.len() as u64;
+                    counts.replays += u64::from(packet.replay.is_some_and(|replay| replay != Replay::Fresh));
                 }
             }
-            counts.replays += u64::from(packet.replay.is_some_and(|replay| replay != Replay::Fresh));
         }
         packet.fault.map_or(Verdict::Pass(Passed::Verified), Verdict::Drop)
     }
@@ -441,11 +441,8 @@ fn read_inner<'a>(mode: Mode, next_header: u8, payload: &'a [u8], outer: &Outer)
         protocol::IPV6 => 6,
         _ => return None,
     };
-    if payload.first()? >> 4 != version {
-        return None;
-    }
     // TFC padding may follow the packet (RFC 4303 §2.7).
-    let ip = Ip::read(payload, payload.len()).ok()?;
+    let ip = Ip::read(version, payload, payload.len()).ok()?;
     if ip.checksum.is_some_and(|checksum| checksum.received != checksum.computed) {
         return None;
     }

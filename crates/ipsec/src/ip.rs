@@ -81,23 +81,21 @@ pub(crate) struct Unreadable {
 }
 
 impl Ip {
-    /// Reads the packet at the start of `octets`, of which `wire_len` were on the wire (at least those that are
-    /// here). The version is the header's own.
+    /// Reads the packet of `version`, 4 or 6, at the start of `octets`, of which `wire_len` were on the wire (at
+    /// least those that are here).
     ///
     /// # Errors
     ///
     /// [`Unreadable`]: version, header length, total length or an extension header's length are wrong.
     #[inline]
-    pub(crate) fn read(octets: &[u8], wire_len: usize) -> Result<Self, Unreadable> {
-        match octets.first().map(|first| first >> 4) {
-            Some(4) => read_v4(octets, wire_len),
-            Some(6) => read_v6(octets, wire_len),
-            first => Err(Unreadable {
-                // A version that there is none of: told by where IPv4 has its protocol.
-                protocol: octets.get(9).copied(),
-                payload: None,
-                is_cut: first.is_none() && wire_len > 0,
-            }),
+    pub(crate) fn read(version: u8, octets: &[u8], wire_len: usize) -> Result<Self, Unreadable> {
+        match octets.first() {
+            Some(first) if first >> 4 != version => {
+                let protocol = octets.get(if version == 4 { 9 } else { 6 }).copied();
+                Err(Unreadable { protocol, payload: None, is_cut: false })
+            }
+            _ if version == 4 => read_v4(octets, wire_len),
+            _ => read_v6(octets, wire_len),
         }
     }
 }
@@ -247,7 +245,7 @@ mod tests {
     }
 
     fn read(packet: &[u8]) -> Result<Ip, Unreadable> {
-        Ip::read(packet, packet.len())
+        Ip::read(packet.first().map_or(4, |first| if first >> 4 == 6 { 6 } else { 4 }), packet, packet.len())
     }
 
     #[test]
@@ -301,7 +299,7 @@ mod tests {
     #[test]
     fn a_packet_longer_than_what_was_captured_is_cut() {
         let packet = v4(20, 50, 80);
-        let cut = |captured: usize, wire_len| Ip::read(&packet[..captured], wire_len).unwrap_err();
+        let cut = |captured: usize, wire_len| Ip::read(4, &packet[..captured], wire_len).unwrap_err();
         let (protocol, payload) = (Some(50), Some(20));
         assert_eq!(cut(60, 100), Unreadable { protocol, payload, is_cut: true });
         assert_eq!(cut(60, 99), Unreadable { protocol, payload, is_cut: false });

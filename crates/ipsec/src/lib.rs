@@ -30,7 +30,11 @@
 //! # What it does not do
 //!
 //! It doesn't encapsulate, keeps no SPD (policies are read and kept, nothing more), and doesn't reassemble: ESP in
-//! an IP fragment can't be verified. No I/O, clock, thread, log or randomness.
+//! an IP fragment can't be verified. ESP is found behind up to two VLAN tags, IP headers with their options and
+//! extension headers, and UDP to port 4500 or to an SA's; behind anything else (three tags, MPLS, PPPoE, another
+//! tunnel) it is not looked for. A later IP fragment of a UDP datagram shows no port and passes. An SA is found by SPI
+//! and the header's destination, whatever a routing header says; that its encapsulation and source address are those
+//! of the packet is for the receiver to check. No I/O, clock, thread, log or randomness.
 
 #![forbid(unsafe_code)]
 

@@ -60,8 +60,8 @@ pub(crate) enum Content {
 /// Finds ESP in `frame`, of which `wire_len` octets were on the wire. `is_natt` tells the destination ports on
 /// which ESP comes in UDP.
 ///
-/// An IP packet whose headers do not let it be told from ESP is faulty, not something else: nothing passes
-/// uninspected because it is hard to read.
+/// An IP packet whose headers do not let it be told from ESP is faulty, not something else. What lies deeper than
+/// two VLAN tags, or in another tunnel, is something else.
 #[inline]
 pub(crate) fn find_esp(frame: &[u8], wire_len: usize, is_natt: impl Fn(u16) -> bool) -> Content {
     let mut at = ETHERNET_LEN;
@@ -75,7 +75,8 @@ pub(crate) fn find_esp(frame: &[u8], wire_len: usize, is_natt: impl Fn(u16) -> b
             };
         };
         match [high, low] {
-            ethertype::IPV4 | ethertype::IPV6 => return find_in_ip(frame, at, wire_len, is_natt),
+            ethertype::IPV4 => return find_in_ip(4, frame, at, wire_len, is_natt),
+            ethertype::IPV6 => return find_in_ip(6, frame, at, wire_len, is_natt),
             ethertype::VLAN | ethertype::SERVICE_VLAN => at += VLAN_TAG_LEN,
             _ => break,
         }
@@ -83,9 +84,16 @@ pub(crate) fn find_esp(frame: &[u8], wire_len: usize, is_natt: impl Fn(u16) -> b
     Content::Other(Passed::NotEsp)
 }
 
-fn find_in_ip(frame: &[u8], at: usize, wire_len: usize, is_natt: impl Fn(u16) -> bool) -> Content {
+/// [`find_esp`] from the IP header on, which stands at `at` and is of this version.
+fn find_in_ip(
+    version: u8,
+    frame: &[u8],
+    at: usize,
+    wire_len: usize,
+    is_natt: impl Fn(u16) -> bool,
+) -> Content {
     let packet = &frame[at..];
-    let ip = match Ip::read(packet, wire_len - at) {
+    let ip = match Ip::read(version, packet, wire_len - at) {
         Ok(ip) => ip,
         Err(unreadable) if may_be_esp(packet, unreadable, is_natt) => {
             let reason = if unreadable.is_cut { DropReason::Truncated } else { DropReason::Malformed };
@@ -111,19 +119,22 @@ fn find_in_ip(frame: &[u8], at: usize, wire_len: usize, is_natt: impl Fn(u16) ->
             [_, _, _, _, high, low, ..] => usize::from(u16::from_be_bytes([*high, *low])),
             _ => 0,
         };
+        let udp_at = outer.esp.start;
+        outer.esp.start = outer.esp.end.min(udp_at + UDP_LEN);
         if ip.fragment.is_none() {
             if len < UDP_LEN || len > payload.len() {
                 fault = Some(DropReason::Malformed);
             } else {
-                outer.esp.end = outer.esp.start + len;
-                outer.esp.start += UDP_LEN;
-                match &frame[outer.esp.clone()] {
-                    [0xff] => return Content::Other(Passed::NattKeepalive),
-                    [0, 0, 0, 0, ..] => return Content::Other(Passed::NattIke),
-                    [_, _, _, _, ..] => {}
-                    _ => fault = Some(DropReason::Malformed),
-                }
+                outer.esp.end = udp_at + len;
             }
+        }
+        match &frame[outer.esp.clone()] {
+            _ if fault.is_some() => {}
+            [0xff] if ip.fragment.is_none() => return Content::Other(Passed::NattKeepalive),
+            // Also where a fragment begins: a long IKE message comes in several.
+            [0, 0, 0, 0, ..] => return Content::Other(Passed::NattIke),
+            [_, _, _, _, ..] => {}
+            _ => fault = Some(DropReason::Malformed),
         }
     } else if ip.protocol != protocol::ESP {
         return Content::Other(Passed::NotEsp);
@@ -227,6 +238,10 @@ mod tests {
         let mut arp = frame(&[], 50, &[1; 12]);
         arp[12..14].copy_from_slice(&[8, 6]);
         assert_eq!(find(&arp), Content::Other(Passed::NotEsp));
+        let mut other_version = frame(&[], 50, &[1; 60]);
+        other_version[12..14].copy_from_slice(&ethertype::IPV6);
+        other_version[20] = 50;
+        assert_eq!(find(&other_version), Content::Faulty(DropReason::Malformed, None));
         assert_eq!(find(&frame(&[], 6, &[1; 12])), Content::Other(Passed::NotEsp));
         for len in 0..14 {
             assert_eq!(find(&vec![0; len]), Content::Other(Passed::NotEsp));
@@ -243,7 +258,11 @@ mod tests {
         assert_eq!(natt(12, &[0; 4]), Content::Other(Passed::NattIke));
         assert_eq!(natt(20, &[0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1]), Content::Other(Passed::NattIke));
         for (len, payload) in [(8, &[][..]), (9, &[1]), (11, &[0; 3]), (7, &[1; 12]), (21, &[1; 12])] {
-            assert!(matches!(natt(len, payload), Content::Faulty(DropReason::Malformed, Some(_))), "{len}");
+            let Content::Faulty(DropReason::Malformed, Some(outer)) = natt(len, payload) else {
+                panic!("{len}")
+            };
+            // The UDP header is no part of it, so that no port is taken for an SPI.
+            assert_eq!(outer.esp.start, 42, "{len}");
         }
         assert_eq!(find(&frame(&[], 17, &udp(500, 20, &[1; 12]))), Content::Other(Passed::NotEsp));
     }
@@ -266,6 +285,9 @@ mod tests {
         for flags in [[0x20, 0], [0x20, 1], [0, 9]] {
             assert!(matches!(fragment(flags, 50, &[1; 12]), Content::Faulty(DropReason::Fragment, _)));
         }
+        // The marker stands in a long IKE message's first fragment.
+        let ike = udp(NATT_PORT, 2000, &[0, 0, 0, 0, 1, 1, 1, 1]);
+        assert_eq!(fragment([0x20, 0], 17, &ike), Content::Other(Passed::NattIke));
         let datagram = udp(NATT_PORT, 2000, &[1; 12]);
         assert!(matches!(fragment([0x20, 0], 17, &datagram), Content::Faulty(DropReason::Fragment, _)));
         assert_eq!(fragment([0, 9], 17, &datagram), Content::Other(Passed::NotEsp));

@@ -28,7 +28,7 @@ macro_rules! drop_reasons {
 
 drop_reasons! {
     /// An IP header, its lengths, a UDP header or the ESP length can't be right.
-    Malformed = "malformed", Some("XfrmInHdrError");
+    Malformed = "malformed", None;
     /// The frame was longer than what was captured of it (captures only).
     Truncated = "truncated", None;
     /// The outer IPv4 header checksum is wrong.

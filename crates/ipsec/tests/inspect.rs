@@ -61,7 +61,7 @@ struct Seen {
 struct Notebook(Vec<Seen>);
 
 impl Observer for Notebook {
-    fn wants(&mut self) -> bool {
+    fn wants(&mut self, _: Verdict) -> bool {
         true
     }
 

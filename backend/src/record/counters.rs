@@ -1,15 +1,15 @@
-//! Records: what espwire prints as JSON (docs/formats.md), and the same for people.
+//! Records of type `counters`.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
 
+use espwire_ipsec::{DropReason as EspDropReason, Sa};
 use serde::Serialize;
 
-use crate::counters::{DirectionCounts, DropReason};
+use super::sa::SaRecord;
+use super::{Number, VERSION};
+use crate::counters::{DirectionCounts, DropReason, SaTotals};
 use crate::port::Port;
-
-/// Version of the schema. Fields are only ever added under it.
-const VERSION: u32 = 1;
 
 /// All counters of a cable at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -40,6 +40,9 @@ struct TxRecord {
     kicks: Number,
     calls: Number,
     drops: Drops,
+    /// In mode `inspect`: the SAs that the NIC knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sas: Option<Vec<SaRecord>>,
 }
 
 /// What the port's guest received.
@@ -52,36 +55,28 @@ struct RxRecord {
     bad_chains: Number,
 }
 
-/// A 64-bit number: a string in JSON, whose readers may have 53 bits only.
-#[derive(Clone, Copy, Debug)]
-struct Number(u64);
-
-impl Serialize for Number {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl fmt::Display for Number {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// Frames dropped, by reason: every reason is there, also at zero.
 #[derive(Clone, Debug)]
 struct Drops(DirectionCounts);
 
 impl Serialize for Drops {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(DropReason::ALL.iter().map(|&r| (r.name(), Number(self.0.drops(r)))))
+        serializer.collect_map(DropReason::all().map(|r| (r.name(), Number(self.0.drops(r)))))
     }
 }
 
 impl CounterRecord {
-    /// `directions` are A → B and B → A.
-    pub(crate) fn new(name: &str, ports: [&Port; 2], directions: [DirectionCounts; 2]) -> Self {
-        let port = |index: usize| {
+    /// `directions` are A → B and B → A; `sas` those that the NICs of a and b know, in mode `inspect`.
+    pub(crate) fn new(
+        name: &str,
+        ports: [&Port; 2],
+        directions: [DirectionCounts; 2],
+        sas: [Option<Vec<(Sa, SaTotals)>>; 2],
+    ) -> Self {
+        let mut sas = sas.map(|sas| {
+            sas.map(|sas| sas.iter().map(|(sa, totals)| SaRecord::new(sa, *totals)).collect::<Vec<_>>())
+        });
+        let mut port = |index: usize| {
             let (sent, received, port) = (directions[index], directions[1 - index], ports[index]);
             let count = |counter: &std::sync::atomic::AtomicU64| Number(counter.load(Ordering::Relaxed));
             PortRecord {
@@ -92,6 +87,7 @@ impl CounterRecord {
                     kicks: Number(sent.tx_kicks),
                     calls: Number(sent.tx_calls),
                     drops: Drops(sent),
+                    sas: sas[index].take(),
                 },
                 rx: RxRecord {
                     frames: Number(received.frames_out),
@@ -132,13 +128,11 @@ impl fmt::Display for CounterRecord {
                 "        received  {:>12} frames {:>15} bytes {:>10} kicks {:>10} calls",
                 rx.frames, rx.bytes, rx.kicks, rx.calls
             )?;
-            let drops: Vec<_> = DropReason::ALL
-                .iter()
-                .filter(|&&reason| tx.drops.0.drops(reason) > 0)
-                .map(|&reason| format!("{} {}", tx.drops.0.drops(reason), reason.name()))
-                .collect();
-            let drops = if drops.is_empty() { "none".to_owned() } else { drops.join(", ") };
-            writeln!(f, "        dropped   {drops}")?;
+            let drops = DropReason::all().map(|reason| (tx.drops.0.drops(reason), reason.name()));
+            writeln!(f, "        dropped   {}", list(drops))?;
+            for sa in tx.sas.iter().flatten() {
+                sa.fmt(f)?;
+            }
             let faults = [
                 (port.memory_faults, "memory faults"),
                 (port.ring_faults, "ring faults"),
@@ -151,4 +145,22 @@ impl fmt::Display for CounterRecord {
         }
         Ok(())
     }
+}
+
+impl fmt::Display for SaRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { spi, src, dst, suite, mode, packets, bytes, replays, .. } = self;
+        writeln!(f, "        SA        spi {spi}  {src} > {dst}  {mode}  {suite}")?;
+        let failures = EspDropReason::ALL.iter().zip(self.failures.0);
+        let failures = failures.map(|(reason, count)| (count, reason.name()));
+        write!(f, "                  {packets} packets  {bytes} bytes  failed {}", list(failures))?;
+        if replays.0 > 0 { writeln!(f, "  {replays} replays noted") } else { writeln!(f) }
+    }
+}
+
+/// Counts that are not zero, each with its name; `none` if all are.
+fn list(counts: impl Iterator<Item = (u64, &'static str)>) -> String {
+    let counts: Vec<_> =
+        counts.filter(|(count, _)| *count > 0).map(|(count, name)| format!("{count} {name}")).collect();
+    if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
 }
