@@ -172,8 +172,14 @@ fn case() -> impl Strategy<Value = Case> {
     })
 }
 
+/// `times` as many cases as are usual.
+fn config(times: u32) -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig { cases: times * default.cases, failure_persistence: None, ..default }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(16))]
 
     #[test]
     fn seals_what_the_crates_seal_and_opens_it(case in case(), flip in any::<prop::sample::Index>(), bit in 0_u8..8) {
@@ -197,7 +203,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(1))]
 
     #[test]
     fn a_mixed_burst_is_its_packets_one_by_one(cases in prop::collection::vec(case(), 1..=64)) {
