@@ -8,9 +8,9 @@
 //!                                                       differ in time
 //! ```
 //!
-//! A length is the ciphertext's octets, for AES-CBC rounded up to whole blocks. All packets have one key. A pass is 64 packets, opened and sealed again in turn, one half of the
-//! passes before and one after OpenSSL's second. Shown: the median, and half the distance from the 10th to the 90th
-//! percentile in percent of it.
+//! A length is the ciphertext's octets, for AES-CBC rounded up to whole blocks. All packets have one key. A pass is 64
+//! packets, sealed and opened in turn, one half of the passes before and one after OpenSSL's second. Shown: the
+//! median, and half the distance from the 10th to the 90th percentile in percent of it.
 //!
 //! OpenSSL's figure is that of `openssl speed -evp` (`-aead` for combined modes, with an AAD of 13 octets; `-hmac` for
 //! HMACs), which reuses one context. For a cipher with an HMAC it is the sum of the two, for AES-GMAC there is none.
