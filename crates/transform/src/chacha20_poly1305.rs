@@ -1,9 +1,9 @@
 //! ChaCha20-Poly1305 (RFC 7634, RFC 8439).
 //!
-//! Slow as it is built by default: without `-C target-feature=+avx2` the AVX2 code of the poly1305 crate (0.9.1) calls
-//! its intrinsics, which are not inlined into functions that lack the feature. A packet of 64 octets took 1710 ns, and
-//! 412 ns with `--cfg poly1305_backend="soft"`; 1420 octets 3140 and 2230 (Xeon with AVX-512, rustc 1.95, `cargo bench -p
-//! espwire-transform -- chacha x64`).
+//! Slow as it is built by default, and from its source that is the poly1305 crate's (0.9.1) AVX2 code: much of it uses
+//! intrinsics in functions without `#[target_feature]`, into which they are not inlined unless the whole build has
+//! `-C target-feature=+avx2`. A packet of 64 octets took 1710 ns, and 412 ns with `--cfg poly1305_backend="soft"`; 1420
+//! octets 3140 and 2230 (Xeon with AVX-512, rustc 1.95, `cargo bench -p espwire-transform -- chacha x64`).
 
 use crate::aead::{Aead, Tag};
 use chacha20::ChaCha20;
