@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use espwire_esp::{AesKeyLen, Suite};
+use espwire_esp::{AesKeyLen, IcvLen, Integrity, Suite};
 use espwire_frontend::{GuestMemory, MemoryKind, Nic, NicBuilder, Placement, Side};
 use espwire_virtnet::Features;
 use espwire_vring::Buffer;
@@ -89,9 +89,23 @@ fn lost(frame: Vec<u8>) -> (Vec<u8>, bool) {
 
 /// SAs of every kind that is inspected.
 fn senders() -> Vec<Sender> {
-    let suites = [AesKeyLen::Aes128, AesKeyLen::Aes192, AesKeyLen::Aes256]
-        .into_iter()
-        .flat_map(|aes| [Suite::AesGcm(aes), Suite::AesCbcHmacSha256(aes)]);
+    use AesKeyLen::{Aes128, Aes192, Aes256};
+    let suites = [
+        Suite::AesGcm(Aes128, IcvLen::Icv16),
+        Suite::AesGcm(Aes192, IcvLen::Icv16),
+        Suite::AesGcm(Aes256, IcvLen::Icv16),
+        Suite::AesGcm(Aes256, IcvLen::Icv8),
+        Suite::AesCcm(Aes128, IcvLen::Icv12),
+        Suite::ChaCha20Poly1305,
+        Suite::AesGmac(Aes192),
+        Suite::AesCbc(Aes128, Integrity::HmacSha256_128),
+        Suite::AesCbc(Aes192, Integrity::HmacSha256_128),
+        Suite::AesCbc(Aes256, Integrity::HmacSha256_128),
+        Suite::AesCbc(Aes256, Integrity::HmacSha256_96),
+        Suite::AesCtr(Aes128, Integrity::HmacSha384_192),
+        Suite::Null(Integrity::HmacSha1_96),
+        Suite::Null(Integrity::HmacSha512_256),
+    ];
     let mut senders = Vec::new();
     let mut add = |sender| senders.push(sender);
     for (spi, suite) in (0x1000..).step_by(0x10).zip(suites) {

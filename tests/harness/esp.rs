@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use espwire_esp::{AesKeyLen, InboundSa, Job, SaKey, Status, Suite, danger, open_burst};
+use espwire_esp::{AesKeyLen, IcvLen, InboundSa, Integrity, Job, SaKey, Status, Suite, danger, open_burst};
 
 /// An SA's sending end.
 #[derive(Clone)]
@@ -39,14 +39,16 @@ pub struct Ending {
 impl Sender {
     /// Tunnel mode over IPv4 from 10.9.0.1 to 10.9.0.2, with keys that depend on the SPI.
     pub fn new(spi: u32, suite: Suite) -> Self {
-        let octets = |seed: u8, len| (0..len).map(|i| seed ^ (spi as u8).wrapping_add(i as u8 * 7)).collect();
+        let octets = |seed: u8, len| {
+            (0..len).map(|i| seed ^ (spi as u8).wrapping_add((i as u8).wrapping_mul(7))).collect()
+        };
         Self {
             spi,
             src: [10, 9, 0, 1].into(),
             dst: [10, 9, 0, 2].into(),
             suite,
             encryption_key: octets(0x5a, suite.encryption_key_len()),
-            integrity_key: if suite.integrity().is_some() { octets(0xc3, 32) } else { Vec::new() },
+            integrity_key: octets(0xc3, suite.integrity_algorithm().map_or(0, Integrity::key_len)),
             transport: false,
             esn: false,
             encap: None,
@@ -57,12 +59,12 @@ impl Sender {
 
     /// AES-GCM-256.
     pub fn gcm(spi: u32) -> Self {
-        Self::new(spi, Suite::AesGcm(AesKeyLen::Aes256))
+        Self::new(spi, Suite::AesGcm(AesKeyLen::Aes256, IcvLen::Icv16))
     }
 
     /// AES-CBC-256 with HMAC-SHA-256-128.
     pub fn cbc(spi: u32) -> Self {
-        Self::new(spi, Suite::AesCbcHmacSha256(AesKeyLen::Aes256))
+        Self::new(spi, Suite::AesCbc(AesKeyLen::Aes256, Integrity::HmacSha256_128))
     }
 
     /// Over IPv6.
@@ -75,11 +77,34 @@ impl Sender {
     /// The line that adds this SA to a kernel, or to espwire.
     pub fn xfrm(&self) -> String {
         let hex = |octets: &[u8]| octets.iter().map(|o| format!("{o:02x}")).collect::<String>();
-        let algorithms = if self.integrity_key.is_empty() {
-            format!("aead 'rfc4106(gcm(aes))' 0x{} 128", hex(&self.encryption_key))
-        } else {
-            let (auth, enc) = (hex(&self.integrity_key), hex(&self.encryption_key));
-            format!("auth-trunc 'hmac(sha256)' 0x{auth} 128 enc 'cbc(aes)' 0x{enc}")
+        let encryption = match self.suite {
+            Suite::AesGcm(..) => "rfc4106(gcm(aes))",
+            Suite::AesCcm(..) => "rfc4309(ccm(aes))",
+            Suite::AesGmac(_) => "rfc4543(gcm(aes))",
+            Suite::ChaCha20Poly1305 => "rfc7539esp(chacha20,poly1305)",
+            Suite::AesCbc(..) => "cbc(aes)",
+            Suite::AesCtr(..) => "rfc3686(ctr(aes))",
+            Suite::Null(_) => "ecb(cipher_null)",
+            suite => panic!("Linux has no {suite}"),
+        };
+        // An empty key has no 0x.
+        let key = match hex(&self.encryption_key) {
+            key if key.is_empty() => "''".to_owned(),
+            key => format!("0x{key}"),
+        };
+        let icv_bits = self.suite.icv_len() * 8;
+        let algorithms = match self.suite.integrity_algorithm() {
+            None => format!("aead '{encryption}' {key} {icv_bits}"),
+            Some(integrity) => {
+                let hash = match integrity {
+                    Integrity::HmacSha1_96 => "sha1",
+                    Integrity::HmacSha384_192 => "sha384",
+                    Integrity::HmacSha512_256 => "sha512",
+                    _ => "sha256",
+                };
+                let auth = hex(&self.integrity_key);
+                format!("auth-trunc 'hmac({hash})' 0x{auth} {icv_bits} enc '{encryption}' {key}")
+            }
         };
         format!(
             "ip xfrm state add src {} dst {} proto esp spi {:#x} mode {}{}{} {algorithms}\n",

@@ -176,11 +176,11 @@ fn guesses(guess: u32) -> impl Iterator<Item = u32> {
 
 #[cfg(test)]
 mod tests {
-    use espwire_transform::{AesKeyLen, Status, danger, open_burst};
+    use espwire_transform::{AesKeyLen, IcvLen, Status, danger, open_burst};
 
     use super::*;
 
-    const SUITE: Suite = Suite::AesGcm(AesKeyLen::Aes256);
+    const SUITE: Suite = Suite::AesGcm(AesKeyLen::Aes256, IcvLen::Icv16);
 
     fn key() -> SaKey {
         SaKey::new(SUITE, &[3; 36], &[]).unwrap()

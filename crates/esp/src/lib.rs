@@ -15,9 +15,9 @@
 //! 3. *finish* ([`InboundSa::finish`]): the sequence number is accepted, the trailer read and checked.
 //!
 //! ```
-//! use espwire_esp::{AesKeyLen, InboundSa, SaKey, Status, Suite, danger, open_burst};
+//! use espwire_esp::{AesKeyLen, IcvLen, InboundSa, SaKey, Status, Suite, danger, open_burst};
 //!
-//! let key = SaKey::new(Suite::AesGcm(AesKeyLen::Aes128), &[7; 20], &[]).unwrap();
+//! let key = SaKey::new(Suite::AesGcm(AesKeyLen::Aes128, IcvLen::Icv16), &[7; 20], &[]).unwrap();
 //! let mut sa = InboundSa::new(key, false, 64);
 //! // SPI 1, sequence number 5, an IV, 4 octets of payload, padding 1 2, pad length 2, next header 59, an ICV.
 //! let mut packet = [0; 8 + 8 + 8 + 16];
@@ -48,7 +48,9 @@ mod sequence;
 mod trailer;
 mod window;
 
-pub use espwire_transform::{AesKeyLen, Icv, Job, KeyError, SaKey, Status, Suite, danger, open_burst};
+pub use espwire_transform::{
+    AesKeyLen, Icv, IcvLen, Integrity, Job, KeyError, SaKey, Status, Suite, danger, open_burst,
+};
 pub use header::{HEADER_LEN, Header};
 pub use inbound::{InboundSa, Malformed, Prepared};
 pub use sequence::infer_high;

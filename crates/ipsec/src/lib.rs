@@ -38,6 +38,7 @@
 
 #![forbid(unsafe_code)]
 
+mod algorithm;
 mod explanation;
 mod inner;
 mod inspect;

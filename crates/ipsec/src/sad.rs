@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use espwire_esp::{AesKeyLen, InboundSa, KeyError, SaKey, Suite};
+use espwire_esp::{InboundSa, KeyError, SaKey, Suite};
 use sha2::{Digest, Sha256};
 
+use crate::algorithm::{Algorithms, algorithms};
 use crate::outer::{NATT_PORT, UdpPorts};
 use crate::verdict::DropReason;
 use crate::xfrm::{self, Database, State};
@@ -275,7 +276,8 @@ fn entry(state: &State) -> Result<Entry, SadError> {
             return Err(unusable(state, state.position, reason));
         }
     };
-    let (encryption, integrity, suite) = suite(state)?;
+    let Algorithms { suite, encryption, integrity } =
+        algorithms(state).map_err(|refusal| unusable(state, refusal.position, refusal.reason))?;
     let integrity_key = integrity.map_or(&[][..], |algorithm| algorithm.key.as_octets());
     let key = SaKey::new(suite, encryption.key.as_octets(), integrity_key).map_err(|error| {
         let algorithm = match (&error, integrity) {
@@ -307,53 +309,4 @@ fn entry(state: &State) -> Result<Entry, SadError> {
         integrity_fingerprint: integrity.map(Fingerprint::of),
     };
     Ok(Entry { sa, inbound, counts: SaCounts::default() })
-}
-
-/// The suite that a state's algorithms make, with the algorithms.
-fn suite(state: &State) -> Result<(&xfrm::Algorithm, Option<&xfrm::Algorithm>, Suite), SadError> {
-    let refuse = |algorithm: &xfrm::Algorithm, reason: String| unusable(state, algorithm.position, reason);
-    let key_len = |algorithm: &xfrm::Algorithm, salt: usize| match algorithm.key.len().checked_sub(salt) {
-        Some(16) => Ok(AesKeyLen::Aes128),
-        Some(24) => Ok(AesKeyLen::Aes192),
-        Some(32) => Ok(AesKeyLen::Aes256),
-        _ => {
-            let lens = [16, 24, 32].map(|len| (len + salt).to_string()).join(", ");
-            let got = algorithm.key.len();
-            let reason = format!("the key of {} has {got} octets, not one of {lens}", algorithm.name);
-            Err(unusable(state, algorithm.key_position, reason))
-        }
-    };
-    let only = |algorithm: &xfrm::Algorithm, name: &str, icv_bits: Option<u32>| {
-        if algorithm.kernel_name() != name {
-            return Err(refuse(algorithm, format!("algorithm {} is not supported", algorithm.name)));
-        }
-        match algorithm.effective_icv_bits() {
-            bits if bits == icv_bits => Ok(()),
-            Some(96) if algorithm.icv_bits.is_none() => Err(refuse(
-                algorithm,
-                format!(
-                    "Linux cuts the ICV of `auth {name}` to 96 bits, which is not supported: `auth-trunc {name} KEY 128` is"
-                ),
-            )),
-            bits => {
-                let bits = bits.unwrap_or_default();
-                Err(refuse(algorithm, format!("an ICV of {bits} bits is not supported, 128 is")))
-            }
-        }
-    };
-    match (&state.aead, &state.encryption, &state.integrity) {
-        (Some(aead), None, None) => {
-            only(aead, "rfc4106(gcm(aes))", Some(128))?;
-            Ok((aead, None, Suite::AesGcm(key_len(aead, 4)?)))
-        }
-        (None, Some(encryption), Some(integrity)) => {
-            only(encryption, "cbc(aes)", None)?;
-            only(integrity, "hmac(sha256)", Some(128))?;
-            Ok((encryption, Some(integrity), Suite::AesCbcHmacSha256(key_len(encryption, 0)?)))
-        }
-        (None, Some(encryption), None) => {
-            Err(refuse(encryption, "encryption without integrity is not supported".to_owned()))
-        }
-        _ => Err(unusable(state, state.position, "the state has neither `aead` nor `enc` with `auth-trunc`")),
-    }
 }

@@ -6,7 +6,7 @@ mod esp;
 use std::net::IpAddr;
 
 use esp::{Ending, Sender, ethernet, fix_ipv4_checksum, inner, inner_udp, ip};
-use espwire_esp::{AesKeyLen, Suite};
+use espwire_esp::Suite;
 use espwire_ipsec::{
     DropReason, Explanation, Frame, Inspector, MAX_BURST, Observer, Passed, Reencryption, Replay, Sad,
     SadError, Verdict, xfrm,
@@ -97,23 +97,21 @@ fn inspect_seen(inspector: &mut Inspector, frames: &[Vec<u8>]) -> (Vec<Verdict>,
     (verdicts, notebook.0)
 }
 
-/// One SA of each kind.
+/// SAs of every suite that Linux has, two of each, and of every kind.
 fn all_kinds() -> Vec<Sender> {
+    let is_iiv = |suite: &Suite| suite.iv_len() == 0 && suite.is_counter_mode();
+    let twice = Suite::all().filter(|suite| !is_iiv(suite)).flat_map(|suite| [suite, suite]);
     let mut kinds = Vec::new();
-    for (at, aes) in [AesKeyLen::Aes128, AesKeyLen::Aes192, AesKeyLen::Aes256].into_iter().enumerate() {
-        for (of, suite) in [Suite::AesGcm(aes), Suite::AesCbcHmacSha256(aes)].into_iter().enumerate() {
-            for kind in 0..16_u32 {
-                let mut sender = Sender::new(0x100 + kind * 6 + 2 * at as u32 + of as u32, suite);
-                if kind & 1 != 0 {
-                    sender = sender.over_ipv6();
-                }
-                sender.transport = kind & 2 != 0;
-                sender.esn = kind & 4 != 0;
-                sender.encap = (kind & 8 != 0).then_some((4500, 4500));
-                sender.options = if kind % 3 == 0 { 8 } else { 0 };
-                kinds.push(sender);
-            }
+    for (kind, suite) in (0..).zip(twice) {
+        let mut sender = Sender::new(0x100 + kind, suite);
+        if kind & 1 != 0 {
+            sender = sender.over_ipv6();
         }
+        sender.transport = kind & 2 != 0;
+        sender.esn = kind & 4 != 0;
+        sender.encap = (kind & 8 != 0).then_some((4500, 4500));
+        sender.options = if kind % 3 == 0 { 8 } else { 0 };
+        kinds.push(sender);
     }
     kinds
 }
@@ -540,20 +538,52 @@ fn the_same_sa_twice_must_be_the_same() {
 }
 
 #[test]
+fn linux_words_name_the_suites() {
+    for (algorithms, suite) in [
+        ("aead rfc4106(gcm(aes)) KEY20 64", "AES-GCM-128 with an 8-octet ICV"),
+        ("aead rfc4309(ccm(aes)) KEY27 96", "AES-CCM-192 with a 12-octet ICV"),
+        ("aead rfc4543(gcm(aes)) KEY36 128", "AES-GMAC-256 with a 16-octet ICV"),
+        ("aead rfc7539esp(chacha20,poly1305) KEY36 128", "ChaCha20-Poly1305 with a 16-octet ICV"),
+        ("auth sha1 KEY20 enc aes KEY16", "AES-CBC-128 with HMAC-SHA-1-96"),
+        ("auth sha256 KEY32 enc aes KEY24", "AES-CBC-192 with HMAC-SHA-256-96"),
+        ("auth-trunc hmac(sha256) KEY32 128 enc aes KEY32", "AES-CBC-256 with HMAC-SHA-256-128"),
+        ("auth hmac(sha384) KEY48 enc rfc3686(ctr(aes)) KEY20", "AES-CTR-128 with HMAC-SHA-384-192"),
+        ("auth hmac(sha512) KEY64 enc cipher_null ''", "NULL with HMAC-SHA-512-256"),
+    ] {
+        let words = algorithms.split(' ').map(|word| match word.strip_prefix("KEY") {
+            Some(len) => format!("0x{}", "ab".repeat(len.parse().unwrap())),
+            None => word.replace('(', "\\(").replace(')', "\\)"),
+        });
+        let algorithms = words.collect::<Vec<_>>().join(" ");
+        let line =
+            format!("ip xfrm state add src 1.1.1.1 dst 1.1.1.2 proto esp spi 1 mode tunnel {algorithms}");
+        let sad = sad(&line).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(sad.iter().next().unwrap().0.suite.to_string(), suite);
+    }
+}
+
+#[test]
 fn what_cannot_be_used_is_refused_by_line_and_column() {
     let line =
         |algorithms: &str| format!("ip xfrm state add src 1.1.1.1 dst 1.1.1.2 proto esp spi 1 {algorithms}");
     let key = |len: usize| format!("0x{}", "ab".repeat(len));
     for (algorithms, reason) in [
         (format!("mode beet aead 'rfc4106(gcm(aes))' {} 128", key(36)), "mode beet is not supported"),
-        (format!("aead 'rfc4106(gcm(aes))' {} 64", key(36)), "an ICV of 64 bits is not supported"),
+        (format!("aead 'rfc4106(gcm(aes))' {} 32", key(36)), "an ICV of 32 bits is not supported"),
+        (format!("aead 'rfc4543(gcm(aes))' {} 96", key(36)), "an ICV of 96 bits is not supported"),
         (format!("aead 'rfc4106(gcm(aes))' {} 128", key(32)), "32 octets, not one of 20, 28, 36"),
-        (format!("aead 'rfc4543(gcm(aes))' {} 128", key(36)), "rfc4543(gcm(aes)) is not supported"),
-        (
-            format!("auth 'hmac(sha256)' {} enc 'cbc(aes)' {}", key(32), key(32)),
-            "auth-trunc hmac(sha256) KEY 128",
-        ),
-        (format!("auth 'hmac(sha1)' {} enc 'cbc(aes)' {}", key(20), key(32)), "hmac(sha1) is not supported"),
+        (format!("aead 'rfc4309(ccm(aes))' {} 128", key(36)), "36 octets, not one of 19, 27, 35"),
+        (format!("aead 'rfc7539esp(chacha20,poly1305)' {} 128", key(32)), "of 36 octets, not 32"),
+        (format!("aead 'seqiv(rfc4106(gcm(aes)))' {} 128", key(36)), "is not supported"),
+        (format!("auth-trunc 'hmac(sha1)' {} 160 enc 'cbc(aes)' {}", key(20), key(32)), "160 bits"),
+        (format!("auth 'hmac(md5)' {} enc 'cbc(aes)' {}", key(16), key(32)), "6 has it a MUST NOT"),
+        (format!("auth 'xcbc(aes)' {} enc 'cbc(aes)' {}", key(16), key(32)), "espwire does not implement it"),
+        (format!("auth digest_null '' enc 'cbc(aes)' {}", key(32)), "encryption without integrity"),
+        (format!("auth sha1 {} enc des {}", key(20), key(8)), "5 has it a MUST NOT"),
+        (format!("auth sha1 {} enc des3_ede {}", key(20), key(24)), "a SHOULD NOT"),
+        (format!("auth sha1 {} enc blowfish {}", key(20), key(16)), "a MUST NOT"),
+        (format!("auth sha1 {} enc camellia {}", key(20), key(16)), "does not implement it"),
+        (format!("auth sha1 {} enc 'ctr(aes)' {}", key(20), key(16)), "ctr(aes) is not supported"),
         (format!("enc 'cbc(aes)' {}", key(32)), "encryption without integrity"),
         (format!("auth-trunc 'hmac(sha256)' {} 128 enc 'cbc(aes)' {}", key(32), key(17)), "17 octets"),
     ] {

@@ -1,124 +1,256 @@
-//! Nanoseconds per packet of `open_burst` and `seal_burst`, beside the crates' own calls on the same octets.
+//! Nanoseconds per packet of `open_burst` and `seal_burst`, in bursts of 1, 8, 32 and 64, beside `openssl speed`.
 //!
-//! `cargo bench -p espwire-transform`. A pass is a burst of 64 packets; passes of both sides take turns, so that what
-//! disturbs one disturbs the other. Shown: median, and in brackets the 10th and 90th percentile.
+//! ```text
+//! cargo bench -p espwire-transform                      one suite of each kind, six lengths: about two minutes
+//! cargo bench -p espwire-transform -- gcm 1420          suites with "gcm" in their name, one length
+//! cargo bench -p espwire-transform -- cbc-256 sha-1- seal x32    more words: all must be in the name; one direction
+//! cargo bench -p espwire-transform -- all 64            every suite; those that differ in the ICV's length don't
+//!                                                       differ in time
+//! ```
+//!
+//! A length is the ciphertext's octets, for AES-CBC rounded up to whole blocks. All packets have one key. A pass is 64
+//! packets, sealed and opened in turn, one half of the passes before and one after OpenSSL's second. Shown: the
+//! median, and half the distance from the 10th to the 90th percentile in percent of it.
+//!
+//! OpenSSL's figure is that of `openssl speed -evp` (`-aead` for combined modes, with an AAD of 13 octets; `-hmac` for
+//! HMACs), which reuses one context. For a cipher with an HMAC it is the sum of the two, for AES-GMAC there is none.
 
-use aes::Aes256;
-use aes_gcm::aead::AeadInOut;
-use aes_gcm::{Aes256Gcm, Nonce};
-use cbc::cipher::array::Array;
-use cbc::cipher::{BlockModeDecrypt, BlockModeEncrypt, InnerIvInit};
-use espwire_transform::{AesKeyLen, Job, SaKey, Status, Suite, danger, open_burst};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use espwire_transform::{AesKeyLen, IcvLen, Integrity, Job, SaKey, Status, Suite, danger, open_burst};
+use std::collections::HashMap;
+use std::fmt::Write;
 use std::hint::black_box;
-use std::time::Instant;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
-const BURST: usize = 64;
-const PASSES: usize = 600;
+const LENGTHS: [usize; 6] = [64, 256, 512, 1024, 1420, 8960];
+const BURSTS: [usize; 4] = [1, 8, 32, 64];
+const PACKETS: usize = 64;
+/// Time for one burst size, both directions, half of it before and half after OpenSSL.
+const BUDGET: Duration = Duration::from_millis(60);
+
+/// One suite of each kind: what is measured if no suite is named.
+const KINDS: [Suite; 12] = [
+    Suite::AesGcm(AesKeyLen::Aes128, IcvLen::Icv16),
+    Suite::AesGcm(AesKeyLen::Aes256, IcvLen::Icv16),
+    Suite::AesCcm(AesKeyLen::Aes256, IcvLen::Icv16),
+    Suite::ChaCha20Poly1305,
+    Suite::AesGmac(AesKeyLen::Aes256),
+    Suite::AesCbc(AesKeyLen::Aes128, Integrity::HmacSha256_128),
+    Suite::AesCbc(AesKeyLen::Aes256, Integrity::HmacSha1_96),
+    Suite::AesCbc(AesKeyLen::Aes256, Integrity::HmacSha256_128),
+    Suite::AesCbc(AesKeyLen::Aes256, Integrity::HmacSha384_192),
+    Suite::AesCbc(AesKeyLen::Aes256, Integrity::HmacSha512_256),
+    Suite::AesCtr(AesKeyLen::Aes256, Integrity::HmacSha256_128),
+    Suite::Null(Integrity::HmacSha256_128),
+];
+
+/// What the command line asks for.
+struct Selection {
+    suites: Vec<Suite>,
+    lengths: Vec<usize>,
+    bursts: Vec<usize>,
+    directions: Vec<Direction>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Direction {
+    Open,
+    Seal,
+}
+
+impl Selection {
+    fn new(words: impl Iterator<Item = String>) -> Self {
+        let (mut names, mut lengths, mut bursts, mut directions) = (vec![], vec![], vec![], vec![]);
+        for word in words.map(|word| word.to_lowercase()) {
+            if word.starts_with("--") {
+                continue; // Cargo's own.
+            } else if let Ok(len) = word.parse() {
+                lengths.push(len);
+            } else if let Some(Ok(burst)) = word.strip_prefix('x').map(str::parse) {
+                assert!(BURSTS.contains(&burst), "bursts are of {BURSTS:?}");
+                bursts.push(burst);
+            } else {
+                match word.as_str() {
+                    "open" => directions.push(Direction::Open),
+                    "seal" => directions.push(Direction::Seal),
+                    _ => names.push(word),
+                }
+            }
+        }
+        let is_named = |suite: &Suite| {
+            let name = suite.to_string().to_lowercase();
+            names.iter().all(|word| word == "all" || name.contains(word))
+        };
+        let all = |suites: Vec<Suite>| suites.into_iter().filter(is_named).collect::<Vec<_>>();
+        let mut suites = if names.iter().any(|word| word == "all") { vec![] } else { all(KINDS.to_vec()) };
+        if suites.is_empty() {
+            suites = all(Suite::all().collect());
+        }
+        let or =
+            |given: Vec<usize>, default: &[usize]| if given.is_empty() { default.to_vec() } else { given };
+        if directions.is_empty() {
+            directions = vec![Direction::Seal, Direction::Open];
+        }
+        Self { suites, lengths: or(lengths, &LENGTHS), bursts: or(bursts, &BURSTS), directions }
+    }
+}
 
 fn main() {
-    println!("{:26} {:>6}  {:>22}  {:>22}", "", "octets", "espwire-transform", "crates");
-    let gcm = Suite::AesGcm(AesKeyLen::Aes256);
-    let cbc = Suite::AesCbcHmacSha256(AesKeyLen::Aes256);
-    for (suite, lengths) in [(gcm, [64, 256, 1420]), (cbc, [64, 256, 1424])] {
-        for len in lengths {
-            bench(suite, len);
-        }
-    }
-}
-
-/// Measures one suite at one length of ciphertext.
-fn bench(suite: Suite, len: usize) {
-    let encryption_key = vec![0x5a; suite.encryption_key_len()];
-    let integrity_key = if suite.integrity().is_some() { vec![0xa5; 32] } else { vec![] };
-    let key = SaKey::new(suite, &encryption_key, &integrity_key).expect("the suite's own lengths");
-    let plain = crates(suite, &encryption_key, &integrity_key);
-    let mut packets = (0..BURST)
-        .map(|n| {
-            let mut packet = vec![n as u8; 8 + suite.iv_len() + len + suite.icv_len()];
-            plain(true, &mut packet);
-            packet
-        })
-        .collect::<Vec<_>>();
-
-    // Open, seal, open, seal: each pass leaves what the next one needs.
-    let mut ns: [Vec<f64>; 4] = Default::default();
-    for _ in 0..PASSES {
-        for (kind, ns) in ns.iter_mut().enumerate() {
-            let start = Instant::now();
-            match kind {
-                0 | 1 => burst(&key, kind == 1, &mut packets),
-                _ => packets.iter_mut().for_each(|packet| plain(kind == 3, black_box(packet))),
+    let selection = Selection::new(std::env::args().skip(1));
+    let mut openssl = OpenSsl::new();
+    println!("ns per packet: median ± half of p10 to p90; openssl: {}", openssl.version());
+    let bursts = selection.bursts.iter().fold(String::new(), |mut line, burst| {
+        write!(line, "{:>14}", format!("burst {burst}")).expect("a string");
+        line
+    });
+    println!("{:38} {:>6} {:4} {bursts}{:>10}", "suite", "octets", "", "openssl");
+    for &suite in &selection.suites {
+        for &len in &selection.lengths {
+            let len = len.max(2).next_multiple_of(suite.block_len());
+            let mut cells =
+                selection.bursts.iter().map(|&burst| Cell::new(suite, len, burst)).collect::<Vec<_>>();
+            cells.iter_mut().for_each(Cell::measure);
+            let theirs = selection.directions.iter().map(|&direction| openssl.ns(suite, len, direction));
+            let theirs = theirs.collect::<Vec<_>>();
+            cells.iter_mut().for_each(Cell::measure);
+            for (&direction, theirs) in selection.directions.iter().zip(theirs) {
+                let ours = cells.iter_mut().fold(String::new(), |line, cell| line + &cell.shown(direction));
+                let word = if direction == Direction::Seal { "seal" } else { "open" };
+                let theirs = theirs.map_or("-".to_owned(), |ns| format!("{ns:.0}"));
+                println!("{:38} {len:>6} {word:4} {ours}{theirs:>10}", suite.to_string());
             }
-            ns.push(start.elapsed().as_nanos() as f64 / BURST as f64);
         }
     }
-    for (name, ours) in [("open", 0), ("seal", 1)] {
-        let [ours, crates] = [ours, ours + 2].map(|kind| shown(&mut ns[kind]));
-        println!("{:26} {len:>6}  {ours:>22}  {crates:>22}", format!("{} {name}", suite.encryption()));
+    if let Err(why) = openssl.is_there {
+        println!("not run: openssl ({why})");
     }
 }
 
-fn burst(key: &SaKey, seal: bool, packets: &mut [Vec<u8>]) {
-    let mut packets = packets.iter_mut();
-    let mut jobs: [Job<'_>; BURST] =
-        std::array::from_fn(|_| Job::new(key, None, packets.next().expect("a burst of packets")));
-    if seal {
-        danger::seal_burst(&mut jobs);
-    } else {
-        open_burst(&mut jobs);
+/// One suite, length and burst size.
+struct Cell {
+    key: SaKey,
+    packets: Vec<Vec<u8>>,
+    burst: usize,
+    seal_ns: Vec<f64>,
+    open_ns: Vec<f64>,
+}
+
+impl Cell {
+    fn new(suite: Suite, len: usize, burst: usize) -> Self {
+        let encryption_key = vec![0x5a; suite.encryption_key_len()];
+        let integrity_key = vec![0xa5; suite.integrity_algorithm().map_or(0, Integrity::key_len)];
+        let key = SaKey::new(suite, &encryption_key, &integrity_key).expect("the suite's own lengths");
+        let packet = |n: usize| vec![n as u8; 8 + suite.iv_len() + len + suite.icv_len()];
+        let packets = (0..PACKETS).map(packet).collect();
+        Self { key, packets, burst, seal_ns: vec![], open_ns: vec![] }
     }
+
+    fn measure(&mut self) {
+        let end = Instant::now() + BUDGET / 2;
+        while Instant::now() < end {
+            let (seal_ns, open_ns) = (self.pass(danger::seal_burst), self.pass(open_burst));
+            self.seal_ns.push(seal_ns);
+            self.open_ns.push(open_ns);
+        }
+    }
+
+    fn pass(&mut self, work: fn(&mut [Job<'_>])) -> f64 {
+        let start = Instant::now();
+        for packets in self.packets.chunks_mut(self.burst) {
+            match self.burst {
+                1 => burst::<1>(&self.key, packets, work),
+                8 => burst::<8>(&self.key, packets, work),
+                32 => burst::<32>(&self.key, packets, work),
+                _ => burst::<64>(&self.key, packets, work),
+            }
+        }
+        start.elapsed().as_nanos() as f64 / PACKETS as f64
+    }
+
+    fn shown(&mut self, direction: Direction) -> String {
+        let ns = if direction == Direction::Seal { &mut self.seal_ns } else { &mut self.open_ns };
+        ns.sort_by(f64::total_cmp);
+        let at = |percent| ns[ns.len() * percent / 100];
+        let spread = (at(90) - at(10)) / 2.0 / at(50) * 100.0;
+        format!("{:>14}", format!("{:.0} ±{spread:.0}%", at(50)))
+    }
+}
+
+fn burst<const LEN: usize>(key: &SaKey, packets: &mut [Vec<u8>], work: fn(&mut [Job<'_>])) {
+    let mut packets = packets.iter_mut();
+    let mut jobs: [Job<'_>; LEN] =
+        std::array::from_fn(|_| Job::new(key, None, packets.next().expect("a burst of packets")));
+    work(&mut jobs);
     assert!(black_box(&jobs).iter().all(|job| job.status == Status::Done));
 }
 
-/// Seals (`true`) or opens one packet.
-type Plain = Box<dyn Fn(bool, &mut [u8])>;
-
-/// By the crates' own calls, with nothing checked but the ICV.
-fn crates(suite: Suite, encryption_key: &[u8], integrity_key: &[u8]) -> Plain {
-    let (key, salt) = encryption_key.split_at(32);
-    if suite.integrity().is_none() {
-        let cipher = Aes256Gcm::new_from_slice(key).expect("32 octets");
-        let salt = salt.to_vec();
-        return Box::new(move |seal, packet| {
-            let (header, rest) = packet.split_at_mut(8);
-            let (iv, rest) = rest.split_at_mut(8);
-            let (ciphertext, icv) = rest.split_last_chunk_mut::<16>().expect("an ICV");
-            let mut nonce = Nonce::default();
-            nonce[..4].copy_from_slice(&salt);
-            nonce[4..].copy_from_slice(iv);
-            if seal {
-                let tag = cipher.encrypt_inout_detached(&nonce, header, ciphertext.into());
-                *icv = tag.expect("short enough").into();
-            } else {
-                let tag = (&*icv).into();
-                cipher.decrypt_inout_detached(&nonce, header, ciphertext.into(), tag).expect("the right ICV");
-            }
-        });
-    }
-    let cipher = Aes256::new_from_slice(key).expect("32 octets");
-    let hmac = Hmac::<Sha256>::new_from_slice(integrity_key).expect("any length");
-    Box::new(move |seal, packet| {
-        let (authenticated, icv) = packet.split_last_chunk_mut::<16>().expect("an ICV");
-        if !seal {
-            let mac = hmac.clone().chain_update(&*authenticated);
-            mac.verify_truncated_left(icv).expect("the right ICV");
-        }
-        let (iv, ciphertext) = authenticated[8..].split_first_chunk_mut::<16>().expect("an IV");
-        let (blocks, _) = Array::slice_as_chunks_mut(ciphertext);
-        if seal {
-            cbc::Encryptor::inner_iv_init(&cipher, (&*iv).into()).encrypt_blocks(blocks);
-            let mac = hmac.clone().chain_update(&*authenticated).finalize().into_bytes();
-            icv.copy_from_slice(&mac[..16]);
-        } else {
-            cbc::Decryptor::inner_iv_init(&cipher, (&*iv).into()).decrypt_blocks(blocks);
-        }
-    })
+/// `openssl speed`, each of its figures measured once.
+struct OpenSsl {
+    is_there: Result<String, String>,
+    measured: HashMap<Vec<String>, Option<f64>>,
 }
 
-fn shown(ns: &mut [f64]) -> String {
-    ns.sort_by(f64::total_cmp);
-    let at = |percent| ns[ns.len() * percent / 100];
-    format!("{:.0} ({:.0} to {:.0})", at(50), at(10), at(90))
+impl OpenSsl {
+    fn new() -> Self {
+        let is_there = match Command::new("openssl").arg("version").output() {
+            Ok(output) => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        Self { is_there, measured: HashMap::new() }
+    }
+
+    fn version(&self) -> &str {
+        self.is_there.as_deref().unwrap_or("none")
+    }
+
+    /// What the suite's algorithms take it, if it has a figure for them.
+    fn ns(&mut self, suite: Suite, len: usize, direction: Direction) -> Option<f64> {
+        let (name, kind) = match suite {
+            Suite::AesGcm(..) | Suite::AesGcmIiv(_) => ("gcm", "-aead"),
+            Suite::AesCcm(..) | Suite::AesCcmIiv(_) => ("ccm", "-aead"),
+            Suite::ChaCha20Poly1305 | Suite::ChaCha20Poly1305Iiv => ("chacha20-poly1305", "-aead"),
+            Suite::AesCbc(..) => ("cbc", ""),
+            Suite::AesCtr(..) => ("ctr", ""),
+            Suite::Null(_) => ("", ""),
+            _ => return None,
+        };
+        let bits = (suite.encryption_key_len() - suite.salt_len()) * 8;
+        let name = if name.starts_with("cha") { name.to_owned() } else { format!("aes-{bits}-{name}") };
+        let mut ns = 0.0;
+        if !matches!(suite, Suite::Null(_)) {
+            let decrypt = if direction == Direction::Open { "-decrypt" } else { "" };
+            ns += self.speed(len, &["-evp", &name, kind, decrypt])?;
+        }
+        if let Some(integrity) = suite.integrity_algorithm() {
+            let hash = match integrity {
+                Integrity::HmacSha1_96 => "sha1",
+                Integrity::HmacSha384_192 => "sha384",
+                Integrity::HmacSha512_256 => "sha512",
+                _ => "sha256",
+            };
+            // What the ICV is over: 8 octets of header, and the IV.
+            ns += self.speed(8 + suite.iv_len() + len, &["-hmac", hash])?;
+        }
+        Some(ns)
+    }
+
+    /// One second of it.
+    fn speed(&mut self, len: usize, algorithm: &[&str]) -> Option<f64> {
+        self.is_there.as_ref().ok()?;
+        let len = len.to_string();
+        let mut args = vec!["speed", "-mr", "-elapsed", "-seconds", "1", "-bytes", &len];
+        args.extend(algorithm.iter().filter(|word| !word.is_empty()));
+        let key = args.iter().map(ToString::to_string).collect();
+        *self.measured.entry(key).or_insert_with(|| {
+            let output = Command::new("openssl").args(args).output().ok()?;
+            let text = String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr);
+            // +R:operations:name:seconds
+            let line = text.lines().find(|line| line.starts_with("+R:"))?;
+            let mut fields = line.split(':');
+            let operations = fields.nth(1)?.parse::<f64>().ok()?;
+            let seconds = fields.next_back()?.parse::<f64>().ok()?;
+            (operations > 0.0).then_some(seconds * 1e9 / operations)
+        })
+    }
 }

@@ -1,162 +1,128 @@
-//! AES-GCM in ESP (RFC 4106), with an ICV of 16 octets.
+//! AES-GCM (RFC 4106) of GHASH and counter mode, and AES-GMAC (RFC 4543).
 
-use crate::Icv;
-use crate::job::Status;
-use crate::suite::{HEADER_LEN, SALT_LEN, TRAILER_LEN};
-use aes::cipher::consts::{U12, U16};
-use aes::cipher::{BlockCipherEncrypt, BlockSizeUser, KeyInit};
-use aes_gcm::aead::AeadInOut;
-use aes_gcm::{AesGcm, Nonce};
+use crate::aead::{Aead, Tag, is_start};
+use crate::aes_ctr::{Aes, apply_keystream};
+use crate::schedule::Schedule;
+use crate::suite::HEADER_LEN;
+use crate::{Icv, Status};
 use ghash::GHash;
 use ghash::universal_hash::UniversalHash;
 use zeroize::{Zeroize, Zeroizing};
 
+const NONCE_LEN: usize = 12;
+const SALT_LEN: usize = 4;
 const IV_LEN: usize = 8;
 const ICV_LEN: usize = 16;
 
-/// AES-GCM over the block cipher `C`, with its salt.
+/// AES-GCM under one key.
 pub(crate) struct Gcm<C> {
-    cipher: AesGcm<C, U12>,
-    /// GHASH keyed with H, for [`Self::icv`]: `cipher` computes a tag only while it encrypts.
+    aes: C,
+    /// Keyed with H, and cloned for each packet.
     ghash: GHash,
-    salt: Zeroizing<[u8; SALT_LEN]>,
 }
 
-impl<C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + KeyInit> Gcm<C> {
+impl<C: Aes> Gcm<C> {
     /// `None` if the key's length is not the cipher's.
-    pub(crate) fn new(key: &[u8], salt: [u8; SALT_LEN]) -> Option<Self> {
+    pub(crate) fn new(key: &[u8]) -> Option<Self> {
         let aes = C::new_from_slice(key).ok()?;
         let mut h = ghash::Key::default();
         aes.encrypt_block(&mut h);
         let ghash = GHash::new(&h);
         h.zeroize();
-        Some(Self { cipher: AesGcm::from(aes), ghash, salt: Zeroizing::new(salt) })
+        Some(Self { aes, ghash })
     }
 
+    /// The tag of `ciphertext` and of an AAD in two parts, of which the first is whole blocks.
     #[inline]
-    pub(crate) fn open(&self, esn_high: Option<u32>, packet: &mut [u8]) -> Status {
-        let Some((header, iv, ciphertext, icv)) = split(packet) else { return Status::Malformed };
-        let aad = Aad::new(header, esn_high);
-        // aes-gcm compares the tag, in constant time, before it touches the buffer.
-        match self.cipher.decrypt_inout_detached(
-            &self.nonce(iv),
-            aad.as_ref(),
-            ciphertext.into(),
-            (&*icv).into(),
-        ) {
-            Ok(()) => Status::Done,
-            Err(_) => Status::AuthFailed,
-        }
-    }
-
-    #[inline]
-    pub(crate) fn seal(&self, esn_high: Option<u32>, packet: &mut [u8]) -> Status {
-        let Some((header, iv, plaintext, icv)) = split(packet) else { return Status::Malformed };
-        let aad = Aad::new(header, esn_high);
-        match self.cipher.encrypt_inout_detached(&self.nonce(iv), aad.as_ref(), plaintext.into()) {
-            Ok(tag) => {
-                *icv = tag.into();
-                Status::Done
-            }
-            // 64 GiB or more: nothing was encrypted.
-            Err(_) => Status::Malformed,
-        }
-    }
-
-    pub(crate) fn icv(&self, esn_high: Option<u32>, packet: &[u8]) -> Option<Icv> {
-        let (header, rest) = packet.split_first_chunk()?;
-        let (iv, rest) = rest.split_first_chunk()?;
-        let (ciphertext, _) = rest.split_last_chunk::<ICV_LEN>()?;
-        if ciphertext.len() < TRAILER_LEN {
-            return None;
-        }
-        let aad = Aad::new(header, esn_high);
-
-        // The tag is GHASH(AAD, ciphertext, both lengths) XOR E(K, J0). Of an empty message without AAD GHASH
-        // is zero, so that its tag is E(K, J0).
-        let mask = self.cipher.encrypt_inout_detached(&self.nonce(iv), &[], (&mut [][..]).into()).ok()?;
+    pub(crate) fn tag_of_parts(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        [blocks, aad]: [&[u8]; 2],
+        ciphertext: &[u8],
+    ) -> Tag {
         let mut lengths = ghash::Block::default();
-        lengths[..8].copy_from_slice(&(aad.as_ref().len() as u64 * 8).to_be_bytes());
+        lengths[..8].copy_from_slice(&((blocks.len() + aad.len()) as u64 * 8).to_be_bytes());
         lengths[8..].copy_from_slice(&(ciphertext.len() as u64 * 8).to_be_bytes());
         let mut ghash = self.ghash.clone();
-        ghash.update_padded(aad.as_ref());
+        ghash.update_padded(blocks);
+        ghash.update_padded(aad);
         ghash.update_padded(ciphertext);
         ghash.update(&[lengths]);
-        let mut tag: [u8; ICV_LEN] = ghash.finalize().into();
-        for (octet, mask) in tag.iter_mut().zip(mask) {
-            *octet ^= mask;
-        }
-        Some(Icv::new(&tag))
+        let mut tag: Tag = ghash.finalize().into();
+        apply_keystream(&self.aes, &counter(nonce, 1), &mut tag);
+        tag
+    }
+}
+
+impl<C: Aes> Aead for Gcm<C> {
+    type Nonce = [u8; NONCE_LEN];
+    const ZERO_NONCE: Self::Nonce = [0; NONCE_LEN];
+
+    #[inline]
+    fn tag(&self, nonce: &Self::Nonce, aad: &[u8], ciphertext: &[u8]) -> Tag {
+        self.tag_of_parts(nonce, [&[], aad], ciphertext)
     }
 
-    /// The salt, then the IV (RFC 4106 §4).
     #[inline]
-    fn nonce(&self, iv: &[u8; IV_LEN]) -> Nonce<U12> {
-        let mut nonce = Nonce::default();
+    fn apply_keystream(&self, nonce: &Self::Nonce, text: &mut [u8]) {
+        apply_keystream(&self.aes, &counter(nonce, 2), text);
+    }
+}
+
+/// The nonce, then 32 bits that count: 1 encrypts the tag, 2 the first block of text (SP 800-38D §7).
+#[inline]
+fn counter(nonce: &[u8; NONCE_LEN], count: u8) -> [u8; 16] {
+    let mut block = [0; 16];
+    block[..NONCE_LEN].copy_from_slice(nonce);
+    block[15] = count;
+    block
+}
+
+/// AES-GMAC at work on ESP packets: all that AES-GCM would encrypt is AAD.
+pub(crate) struct Gmac<C> {
+    gcm: Gcm<C>,
+    salt: Zeroizing<[u8; SALT_LEN]>,
+}
+
+impl<C: Aes> Gmac<C> {
+    /// `None` if a length is wrong.
+    pub(crate) fn new(key: &[u8], salt: &[u8]) -> Option<Self> {
+        Some(Self { gcm: Gcm::new(key)?, salt: Zeroizing::new(salt.try_into().ok()?) })
+    }
+
+    /// The tag over SPI, sequence number, IV, payload and trailer (RFC 4543 §3.3).
+    #[inline]
+    fn tag(&self, esn_high: Option<u32>, authenticated: &[u8]) -> Option<Tag> {
+        let (header, rest) = authenticated.split_first_chunk::<HEADER_LEN>()?;
+        let iv = rest.first_chunk::<IV_LEN>()?;
+        let mut nonce = [0; NONCE_LEN];
         nonce[..SALT_LEN].copy_from_slice(&*self.salt);
         nonce[SALT_LEN..].copy_from_slice(iv);
-        nonce
-    }
-}
-
-/// SPI, the high half of an ESN if there is one, and the sequence number's low half (RFC 4106 §5).
-struct Aad {
-    octets: [u8; HEADER_LEN + 4],
-    len: usize,
-}
-
-impl Aad {
-    #[inline]
-    fn new(header: &[u8; HEADER_LEN], esn_high: Option<u32>) -> Self {
-        let mut octets = [0; HEADER_LEN + 4];
-        octets[..4].copy_from_slice(&header[..4]);
-        let low = match esn_high {
-            Some(high) => {
-                octets[4..8].copy_from_slice(&high.to_be_bytes());
-                8
-            }
-            None => 4,
+        let Some(high) = esn_high else {
+            return Some(self.gcm.tag_of_parts(&nonce, [&[], authenticated], &[]));
         };
-        octets[low..low + 4].copy_from_slice(&header[4..]);
-        Self { octets, len: low + 4 }
+        // SPI, high half, low half and half of the IV are a block; after it nothing has to move.
+        let mut block = [0; 16];
+        block[..4].copy_from_slice(&header[..4]);
+        block[4..8].copy_from_slice(&high.to_be_bytes());
+        let (low_and_half_iv, rest) = authenticated[4..].split_first_chunk::<8>()?;
+        block[8..].copy_from_slice(low_and_half_iv);
+        Some(self.gcm.tag_of_parts(&nonce, [&block, rest], &[]))
     }
 }
 
-impl AsRef<[u8]> for Aad {
-    #[inline]
-    fn as_ref(&self) -> &[u8] {
-        &self.octets[..self.len]
-    }
-}
-
-/// SPI and sequence number, IV, ciphertext, ICV.
-type Parts<'a> = (&'a [u8; HEADER_LEN], &'a [u8; IV_LEN], &'a mut [u8], &'a mut [u8; ICV_LEN]);
-
-#[inline]
-fn split(packet: &mut [u8]) -> Option<Parts<'_>> {
-    let (header, rest) = packet.split_first_chunk_mut()?;
-    let (iv, rest) = rest.split_first_chunk_mut()?;
-    let (ciphertext, icv) = rest.split_last_chunk_mut()?;
-    (ciphertext.len() >= TRAILER_LEN).then_some((header, iv, ciphertext, icv))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_high_half_of_an_esn_stands_between_spi_and_low_half() {
-        let header = [1, 2, 3, 4, 5, 6, 7, 8];
-        assert_eq!(Aad::new(&header, None).as_ref(), header);
-        assert_eq!(
-            Aad::new(&header, Some(0x0a0b_0c0d)).as_ref(),
-            [1, 2, 3, 4, 0xa, 0xb, 0xc, 0xd, 5, 6, 7, 8]
-        );
+impl<C: Aes> Schedule for Gmac<C> {
+    fn open(&self, esn_high: Option<u32>, authenticated: &mut [u8], icv: &[u8]) -> Option<Status> {
+        let is_right = is_start(icv, &self.tag(esn_high, authenticated)?);
+        Some(if is_right { Status::Done } else { Status::AuthFailed })
     }
 
-    #[test]
-    fn the_lengths_are_the_suites() {
-        let suite = crate::Suite::AesGcm(crate::AesKeyLen::Aes128);
-        assert_eq!((suite.iv_len(), suite.icv_len(), suite.block_len()), (IV_LEN, ICV_LEN, 1));
+    fn seal(&self, esn_high: Option<u32>, authenticated: &mut [u8], icv: &mut [u8]) -> Option<Status> {
+        *icv.as_mut_array::<ICV_LEN>()? = self.tag(esn_high, authenticated)?;
+        Some(Status::Done)
+    }
+
+    fn icv(&self, esn_high: Option<u32>, authenticated: &[u8]) -> Option<Icv> {
+        Icv::start_of(&self.tag(esn_high, authenticated)?, ICV_LEN)
     }
 }

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// The longest ICV of any suite in RFC 8221: 32 octets, of HMAC-SHA-512-256.
+/// The longest ICV of any suite: 32 octets, of HMAC-SHA-512-256.
 const MAX_ICV_LEN: usize = 32;
 
 /// An ICV of up to 32 octets, to be shown. It has no `PartialEq`: a packet is verified by
@@ -13,13 +13,11 @@ pub struct Icv {
 }
 
 impl Icv {
-    /// Of a suite's ICV, whose length is known when compiling.
-    #[inline]
-    pub(crate) fn new<const LEN: usize>(icv: &[u8; LEN]) -> Self {
-        const { assert!(LEN <= MAX_ICV_LEN) };
+    /// The first `len` octets of a tag or HMAC. `None` if it has fewer, or they are more than an ICV has.
+    pub(crate) fn start_of(tag: &[u8], len: usize) -> Option<Self> {
         let mut octets = [0; MAX_ICV_LEN];
-        octets[..LEN].copy_from_slice(icv);
-        Self { octets, len: LEN as u8 }
+        octets.get_mut(..len)?.copy_from_slice(tag.get(..len)?);
+        Some(Self { octets, len: len as u8 })
     }
 }
 
@@ -43,8 +41,15 @@ mod tests {
 
     #[test]
     fn shows_its_own_octets_only() {
-        let icv = Icv::new(&[0x0a, 0xff, 0x00]);
+        let icv = Icv::start_of(&[0x0a, 0xff, 0x00, 0x11], 3).expect("4 octets");
         assert_eq!(icv.as_ref(), [0x0a, 0xff, 0x00]);
         assert_eq!(format!("{icv:?}"), "0aff00");
+    }
+
+    #[test]
+    fn has_at_most_32_octets_and_no_more_than_there_are() {
+        assert!(Icv::start_of(&[1; 64], 32).is_some());
+        assert!(Icv::start_of(&[1; 64], 33).is_none());
+        assert!(Icv::start_of(&[1; 16], 17).is_none());
     }
 }

@@ -1,20 +1,26 @@
-use crate::cbc_hmac::CbcHmac;
-use crate::gcm::Gcm;
-use crate::job::Status;
-use crate::suite::SALT_LEN;
-use crate::{AesKeyLen, Icv, Suite};
-use aes::{Aes128, Aes192, Aes256};
+use crate::aead::{Aead, Combined};
+use crate::aes_cbc::AesCbc;
+use crate::aes_ctr::AesCtr;
+use crate::ccm::{self, Ccm};
+use crate::chacha20_poly1305::ChaCha20Poly1305;
+use crate::gcm::{Gcm, Gmac};
+use crate::schedule::Schedule;
+use crate::separate::{Cipher, Null, Separate};
+use crate::{AesKeyLen, Icv, Integrity, Status, Suite, ciphertext_range};
+use sha1::Sha1;
+use sha2::{Sha256, Sha384, Sha512};
 
 /// The longest integrity key that is taken, in octets: what iproute2 takes.
 pub const MAX_INTEGRITY_KEY_LEN: usize = 512;
 
-/// An SA's keys, prepared once: round keys, H, the HMAC's two states.
+/// An SA's keys, prepared once: round keys, H and its powers, the HMAC's two states.
 ///
 /// They are wiped on drop. Copies that a move leaves on the stack are not; prepare a key where little runs after.
 /// There is no `Debug` and no `Clone`.
 pub struct SaKey {
     suite: Suite,
-    schedule: Schedule,
+    /// In a box of its own: an SA's owner moves, and prepared keys are of very different size.
+    schedule: Box<dyn Schedule>,
 }
 
 /// Why keys are refused. No message contains an octet of a key.
@@ -52,25 +58,25 @@ pub enum KeyError {
 impl SaKey {
     /// Prepares the keys of an SA.
     ///
-    /// `encryption_key` is the cipher's key; of AES-GCM the salt follows it (RFC 4106 §8.1). `integrity_key` is
-    /// the HMAC's, and empty for AES-GCM.
+    /// `encryption_key` is the cipher's key with the salt after it, of [`Suite::encryption_key_len`] octets: none
+    /// for NULL. `integrity_key` is the HMAC's, and empty for a combined mode algorithm.
     ///
-    /// RFC 4868 §2.1.1 fixes the key of HMAC-SHA-256-128 at 32 octets. Any from 1 to
-    /// [`MAX_INTEGRITY_KEY_LEN`] octets is taken here, as Linux takes it; who wants the 32 checks for them.
+    /// RFC 2404 and RFC 4868 fix an HMAC's key at [`Integrity::key_len`] octets. Any from 1 to
+    /// [`MAX_INTEGRITY_KEY_LEN`] octets is taken here, as Linux takes it; who wants the RFC's checks for them.
     ///
     /// # Errors
     ///
     /// [`KeyError`] if a length is wrong.
     pub fn new(suite: Suite, encryption_key: &[u8], integrity_key: &[u8]) -> Result<Self, KeyError> {
         let got = integrity_key.len();
-        match suite {
-            Suite::AesCbcHmacSha256(_) if got == 0 || got > MAX_INTEGRITY_KEY_LEN => {
+        match suite.integrity_algorithm() {
+            Some(_) if got == 0 || got > MAX_INTEGRITY_KEY_LEN => {
                 return Err(KeyError::IntegrityKeyLen { suite, got });
             }
-            Suite::AesGcm(_) if got != 0 => return Err(KeyError::IntegrityKeyUnused { suite, got }),
+            None if got != 0 => return Err(KeyError::IntegrityKeyUnused { suite, got }),
             _ => {}
         }
-        let schedule = Schedule::new(suite, encryption_key, integrity_key).ok_or_else(|| {
+        let schedule = schedule(suite, encryption_key, integrity_key).ok_or_else(|| {
             KeyError::EncryptionKeyLen { suite, got: encryption_key.len(), want: suite.encryption_key_len() }
         })?;
         Ok(Self { suite, schedule })
@@ -90,86 +96,122 @@ impl SaKey {
     /// those who may see the keys.
     #[must_use]
     pub fn icv(&self, esn_high: Option<u32>, packet: &[u8]) -> Option<Icv> {
-        dispatch!(&self.schedule, key => key.icv(esn_high, packet))
+        let (authenticated, _) = packet.split_at(ciphertext_range(self.suite, packet.len())?.end);
+        self.schedule.icv(esn_high, authenticated)
     }
 
     /// Verifies and decrypts one packet. Unless `Done` comes back, its octets are as they were.
     #[inline]
     pub(crate) fn open(&self, esn_high: Option<u32>, packet: &mut [u8]) -> Status {
-        dispatch!(&self.schedule, key => key.open(esn_high, packet))
+        self.split(packet)
+            .and_then(|(authenticated, icv)| self.schedule.open(esn_high, authenticated, icv))
+            .unwrap_or(Status::Malformed)
     }
 
     /// Encrypts one packet under the IV in it and writes its ICV.
     #[inline]
     pub(crate) fn seal(&self, esn_high: Option<u32>, packet: &mut [u8]) -> Status {
-        dispatch!(&self.schedule, key => key.seal(esn_high, packet))
+        self.split(packet)
+            .and_then(|(authenticated, icv)| self.schedule.seal(esn_high, authenticated, icv))
+            .unwrap_or(Status::Malformed)
+    }
+
+    /// The packet up to the end of the ciphertext, and its ICV. `None` if its length can't be right.
+    #[inline]
+    fn split<'a>(&self, packet: &'a mut [u8]) -> Option<(&'a mut [u8], &'a mut [u8])> {
+        let ciphertext = ciphertext_range(self.suite, packet.len())?;
+        Some(packet.split_at_mut(ciphertext.end))
     }
 }
 
-/// One prepared key per cipher, boxed: they are of very different size, and an SA's owner moves.
-enum Schedule {
-    Cbc128(Box<CbcHmac<Aes128>>),
-    Cbc192(Box<CbcHmac<Aes192>>),
-    Cbc256(Box<CbcHmac<Aes256>>),
-    Gcm128(Box<Gcm<Aes128>>),
-    Gcm192(Box<Gcm<Aes192>>),
-    Gcm256(Box<Gcm<Aes256>>),
-}
-
-impl Schedule {
-    /// `None` if the encryption key's length is wrong.
-    fn new(suite: Suite, encryption_key: &[u8], integrity_key: &[u8]) -> Option<Self> {
-        Some(match suite {
-            Suite::AesCbcHmacSha256(aes) => match aes {
-                AesKeyLen::Aes128 => Self::Cbc128(Box::new(CbcHmac::new(encryption_key, integrity_key)?)),
-                AesKeyLen::Aes192 => Self::Cbc192(Box::new(CbcHmac::new(encryption_key, integrity_key)?)),
-                AesKeyLen::Aes256 => Self::Cbc256(Box::new(CbcHmac::new(encryption_key, integrity_key)?)),
-            },
-            Suite::AesGcm(aes) => {
-                let (key, salt) = encryption_key.split_last_chunk::<SALT_LEN>()?;
-                match aes {
-                    AesKeyLen::Aes128 => Self::Gcm128(Box::new(Gcm::new(key, *salt)?)),
-                    AesKeyLen::Aes192 => Self::Gcm192(Box::new(Gcm::new(key, *salt)?)),
-                    AesKeyLen::Aes256 => Self::Gcm256(Box::new(Gcm::new(key, *salt)?)),
-                }
+/// `$make` with `$aes` as the block cipher of a key length.
+macro_rules! with_aes {
+    ($key_len:expr, $aes:ident => $make:expr) => {
+        match $key_len {
+            AesKeyLen::Aes128 => {
+                type $aes = aes::Aes128;
+                $make
             }
-        })
-    }
-}
-
-macro_rules! dispatch {
-    ($schedule:expr, $key:ident => $call:expr) => {
-        match $schedule {
-            Schedule::Cbc128($key) => $call,
-            Schedule::Cbc192($key) => $call,
-            Schedule::Cbc256($key) => $call,
-            Schedule::Gcm128($key) => $call,
-            Schedule::Gcm192($key) => $call,
-            Schedule::Gcm256($key) => $call,
+            AesKeyLen::Aes192 => {
+                type $aes = aes::Aes192;
+                $make
+            }
+            AesKeyLen::Aes256 => {
+                type $aes = aes::Aes256;
+                $make
+            }
         }
     };
 }
-use dispatch;
+
+/// `None` if the encryption key's length is wrong.
+fn schedule(suite: Suite, encryption_key: &[u8], integrity_key: &[u8]) -> Option<Box<dyn Schedule>> {
+    let (key, salt) = encryption_key.split_at_checked(encryption_key.len().checked_sub(suite.salt_len())?)?;
+    match suite {
+        Suite::AesGcm(len, _) | Suite::AesGcmIiv(len) => {
+            with_aes!(len, Aes => combined(Gcm::<Aes>::new(key)?, salt, suite))
+        }
+        Suite::AesCcm(len, _) | Suite::AesCcmIiv(len) => {
+            let tag_len = suite.icv_len() as u8;
+            with_aes!(len, Aes => combined(Ccm::<Aes, { ccm::ESP_NONCE_LEN }>::new(key, tag_len)?, salt, suite))
+        }
+        Suite::ChaCha20Poly1305 | Suite::ChaCha20Poly1305Iiv => {
+            combined(ChaCha20Poly1305::new(key)?, salt, suite)
+        }
+        Suite::AesGmac(len) => with_aes!(len, Aes => Some(Box::new(Gmac::<Aes>::new(key, salt)?))),
+        Suite::AesCbc(len, integrity) => {
+            with_aes!(len, Aes => separate(AesCbc::<Aes>::new(key)?, integrity, integrity_key))
+        }
+        Suite::AesCtr(len, integrity) => {
+            with_aes!(len, Aes => separate(AesCtr::<Aes>::new(key, salt)?, integrity, integrity_key))
+        }
+        Suite::Null(integrity) => {
+            if key.is_empty() {
+                separate(Null, integrity, integrity_key)
+            } else {
+                None
+            }
+        }
+    }
+}
+
+fn combined<A: Aead + 'static>(aead: A, salt: &[u8], suite: Suite) -> Option<Box<dyn Schedule>> {
+    Some(Box::new(Combined::new(aead, salt, suite.icv_len(), suite.iv_len() == 0)?))
+}
+
+fn separate<C: Cipher + 'static>(cipher: C, integrity: Integrity, key: &[u8]) -> Option<Box<dyn Schedule>> {
+    let icv_len = integrity.icv_len();
+    Some(match integrity {
+        Integrity::HmacSha1_96 => Box::new(Separate::<C, Sha1>::new(cipher, key, icv_len)?),
+        Integrity::HmacSha256_96 | Integrity::HmacSha256_128 => {
+            Box::new(Separate::<C, Sha256>::new(cipher, key, icv_len)?)
+        }
+        Integrity::HmacSha384_192 => Box::new(Separate::<C, Sha384>::new(cipher, key, icv_len)?),
+        Integrity::HmacSha512_256 => Box::new(Separate::<C, Sha512>::new(cipher, key, icv_len)?),
+    })
+}
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use aes::cipher::consts::{U12, U64};
-    use aes_gcm::AesGcm;
-    use hmac::digest;
-    use sha2::block_api::Sha256VarCore;
+    use aes::cipher::consts::{U64, U128};
+    use hmac::digest::block_buffer::EagerBuffer;
+    use sha1::block_api::Sha1Core;
+    use sha2::block_api::{Sha256VarCore, Sha512VarCore};
     use zeroize::ZeroizeOnDrop;
 
     /// Fails to compile if a crate's `zeroize` feature is lost.
     #[test]
     fn what_a_key_is_made_of_is_wiped_on_drop() {
         fn wiped<T: ZeroizeOnDrop>() {}
-        wiped::<Aes128>();
-        wiped::<Aes192>();
-        wiped::<Aes256>();
-        wiped::<AesGcm<Aes256, U12>>();
-        // `Hmac` and `GHash` wipe their fields too, without saying so by this trait.
+        wiped::<aes::Aes128>();
+        wiped::<aes::Aes192>();
+        wiped::<aes::Aes256>();
+        wiped::<chacha20::ChaCha20>();
+        // `Hmac`, `GHash` and `Poly1305` wipe their fields too, without saying so by this trait.
+        wiped::<Sha1Core>();
         wiped::<Sha256VarCore>();
-        wiped::<digest::block_buffer::EagerBuffer<U64>>();
+        wiped::<Sha512VarCore>();
+        wiped::<EagerBuffer<U64>>();
+        wiped::<EagerBuffer<U128>>();
     }
 }

@@ -4,19 +4,24 @@
 //!                                 ╭───────── ciphertext: whole blocks ─────────╮
 //!  ┌─────┬─────────────────┬─────┬─────────┬─────────┬────────────┬─────────────┬─────┐
 //!  │ SPI │ sequence number │  IV │ payload │ padding │ pad length │ next header │ ICV │  octets:
-//!  │  4  │        4        │  8  │         │         │     1      │      1      │  16 │  AES-GCM
-//!  │  4  │        4        │  16 │         │         │     1      │      1      │  16 │  AES-CBC, HMAC-SHA-256-128
+//!  │  4  │        4        │  8  │         │         │     1      │      1      │ 16  │  AES-GCM, AES-CCM: ICV 8, 12 too
+//!  │  4  │        4        │  8  │         │         │     1      │      1      │ 16  │  ChaCha20-Poly1305, AES-GMAC
+//!  │  4  │        4        │  0  │         │         │     1      │      1      │ 16  │  with an implicit IV
+//!  │  4  │        4        │  16 │         │         │     1      │      1      │ 12… │  AES-CBC with an HMAC: ICV 12 to 32
+//!  │  4  │        4        │  8  │         │         │     1      │      1      │ 12… │  AES-CTR with an HMAC
+//!  │  4  │        4        │  0  │         │         │     1      │      1      │ 12… │  NULL with an HMAC
 //!  └─────┴─────────────────┴─────┴─────────┴─────────┴────────────┴─────────────┴─────┘
 //! ```
 //!
+//! AES-GMAC and NULL leave in clear what the figure calls ciphertext.
 //! The ICV is over everything before it and, of an SA with ESN, over the high-order 32 bits of the sequence
 //! number, which are not transmitted (RFC 4303 §2.2.1).
 //!
 //! ```
-//! use espwire_transform::{AesKeyLen, Job, SaKey, Status, Suite, ciphertext_range, danger, open_burst};
+//! use espwire_transform::{AesKeyLen, IcvLen, Job, SaKey, Status, Suite, ciphertext_range, danger, open_burst};
 //!
 //! # fn main() -> Result<(), espwire_transform::KeyError> {
-//! let suite = Suite::AesGcm(AesKeyLen::Aes128);
+//! let suite = Suite::AesGcm(AesKeyLen::Aes128, IcvLen::Icv16);
 //! let key = SaKey::new(suite, &[7; 20], &[])?; // 16 octets of key, 4 of salt
 //!
 //! // SPI 0x1001, sequence number 1, an IV; then a payload of one octet, 1 octet of padding, and room for the ICV.
@@ -50,23 +55,31 @@
 //! - No SAD, sequence number, anti-replay window, padding or next header: `espwire-esp` owns them. A
 //!   [`Job`]'s key is right because its owner looked it up.
 //! - No IV is chosen here: see [`danger`].
-//! - Of RFC 8221 no ENCR_NULL, ChaCha20-Poly1305, AES-CCM, AES-GMAC or HMAC-SHA-1-96 yet, and no ICV of AES-GCM
-//!   but the one of 16 octets.
-//! - Packets are processed one after the other: there are no lanes yet. All the AES, GHASH and SHA-256 code is
-//!   RustCrypto's, which finds AES-NI, PCLMULQDQ and SHA-NI at run time; without AES-NI and PCLMULQDQ it is
-//!   slower and still constant in time.
+//! - No encryption without integrity, and nothing that RFC 8221 gives up (DES, 3DES, Blowfish, HMAC-MD5): there is
+//!   no [`Suite`] for them. Nor for AES-XCBC-MAC, AES-CMAC and Camellia, which it leaves optional.
+//! - Packets are processed one after the other: there are no lanes yet. All the AES, GHASH, ChaCha20, Poly1305 and
+//!   SHA code is RustCrypto's, which finds AES-NI, PCLMULQDQ, AVX2 and SHA-NI at run time; without AES-NI and
+//!   PCLMULQDQ it is slower and still constant in time.
 
 #![forbid(unsafe_code)]
 
-mod cbc_hmac;
+mod aead;
+mod aes_cbc;
+mod aes_ctr;
+mod ccm;
+mod chacha20_poly1305;
 pub mod danger;
 mod gcm;
 mod icv;
 mod job;
 mod key;
+mod schedule;
+mod separate;
 mod suite;
+#[cfg(test)]
+mod tests;
 
 pub use icv::Icv;
 pub use job::{Job, Status, open_burst};
 pub use key::{KeyError, MAX_INTEGRITY_KEY_LEN, SaKey};
-pub use suite::{AesKeyLen, Suite, ciphertext_range};
+pub use suite::{AesKeyLen, IcvLen, Integrity, Suite, ciphertext_range};
