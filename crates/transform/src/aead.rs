@@ -38,6 +38,12 @@ pub(crate) trait Aead: Send + Sync {
     /// Decrypts `text` if `icv` is the start of its tag. Returns whether it is; if not, nothing has changed.
     #[inline]
     fn open(&self, nonce: &Self::Nonce, aad: &[u8], text: &mut [u8], icv: &[u8]) -> bool {
+        self.open_by_parts(nonce, aad, text, icv)
+    }
+
+    /// [`open`](Self::open), by tag and keystream.
+    #[inline]
+    fn open_by_parts(&self, nonce: &Self::Nonce, aad: &[u8], text: &mut [u8], icv: &[u8]) -> bool {
         let is_right = is_start(icv, &self.tag(nonce, aad, text));
         if is_right {
             self.apply_keystream(nonce, text);

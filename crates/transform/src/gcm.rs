@@ -1,10 +1,12 @@
-//! AES-GCM (RFC 4106) of GHASH and counter mode, and AES-GMAC (RFC 4543).
+//! AES-GCM (RFC 4106), and AES-GMAC (RFC 4543) of its parts.
 
 use crate::aead::{Aead, Tag, is_start};
 use crate::aes_ctr::{Aes, apply_keystream};
 use crate::schedule::Schedule;
 use crate::suite::HEADER_LEN;
 use crate::{Icv, Status};
+use aes_gcm::aead::consts::U12;
+use aes_gcm::{AeadInOut, AesGcm, KeyInit};
 use ghash::GHash;
 use ghash::universal_hash::UniversalHash;
 use zeroize::{Zeroize, Zeroizing};
@@ -14,8 +16,9 @@ const SALT_LEN: usize = 4;
 const IV_LEN: usize = 8;
 const ICV_LEN: usize = 16;
 
-/// AES-GCM under one key.
+/// AES-GCM under one key: as a whole, and in its parts for what the whole can't do.
 pub(crate) struct Gcm<C> {
+    whole: AesGcm<C, U12>,
     aes: C,
     /// Keyed with H, and cloned for each packet.
     ghash: GHash,
@@ -29,7 +32,7 @@ impl<C: Aes> Gcm<C> {
         aes.encrypt_block(&mut h);
         let ghash = GHash::new(&h);
         h.zeroize();
-        Some(Self { aes, ghash })
+        Some(Self { whole: AesGcm::new_from_slice(key).ok()?, aes, ghash })
     }
 
     /// The tag of `ciphertext` and of an AAD in two parts, of which the first is whole blocks.
@@ -66,6 +69,27 @@ impl<C: Aes> Aead for Gcm<C> {
     #[inline]
     fn apply_keystream(&self, nonce: &Self::Nonce, text: &mut [u8]) {
         apply_keystream(&self.aes, &counter(nonce, 2), text);
+    }
+
+    #[inline]
+    fn seal(&self, nonce: &Self::Nonce, aad: &[u8], text: &mut [u8]) -> Tag {
+        match self.whole.encrypt_inout_detached(nonce.into(), aad, text.into()) {
+            Ok(tag) => tag.into(),
+            // 64 GiB or more: nothing was encrypted. `ciphertext_range` lets no such packet pass.
+            Err(_) => {
+                self.apply_keystream(nonce, text);
+                self.tag(nonce, aad, text)
+            }
+        }
+    }
+
+    #[inline]
+    fn open(&self, nonce: &Self::Nonce, aad: &[u8], text: &mut [u8], icv: &[u8]) -> bool {
+        match <&Tag>::try_from(icv) {
+            // The crate compares before it decrypts.
+            Ok(tag) => self.whole.decrypt_inout_detached(nonce.into(), aad, text.into(), tag.into()).is_ok(),
+            Err(_) => self.open_by_parts(nonce, aad, text, icv),
+        }
     }
 }
 
