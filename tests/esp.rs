@@ -1020,7 +1020,9 @@ fn a_blocked_stdout_stops_neither_traffic_nor_the_end() {
     let before = cable.resident_kib();
     let packets = send(THEN);
     let after = cable.resident_kib();
-    assert!(after < before + 2048, "{before} KiB before, {after} after");
+    // AddressSanitizer keeps what was freed.
+    let sanitized = std::env::var_os("ESPWIRE_SANITIZER").is_some();
+    assert!(sanitized || after < before + 2048, "{before} KiB before, {after} after");
     // Nor do counters that are asked for meanwhile.
     for _ in 0..3 {
         let counters = cable.counters_in_file(Signal::USR1);
