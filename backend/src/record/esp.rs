@@ -376,6 +376,8 @@ pub(super) mod samples {
             dst: "fd00::2".parse().unwrap(),
             udp: Some(UdpPorts { src: 4500, dst: 4501 }),
             checksum: None,
+            ip_at: 14,
+            protocol_at: 20,
             esp: 62..158,
         }
     }

@@ -48,6 +48,17 @@ impl InboundSa {
         Self { key, extension, window: ReplayWindow::new(window) }
     }
 
+    /// An SA that goes on where another left off: of the window only `top`, the highest number received, is known;
+    /// 0 for none.
+    #[must_use]
+    pub fn resumed(key: SaKey, esn: bool, window: u32, top: u64) -> Self {
+        let mut sa = Self::new(key, esn, window);
+        if top > 0 {
+            sa.window.accept(top);
+        }
+        sa
+    }
+
     /// An SA with ESN whose traffic is joined at an unknown number: an observer's. `high` is the best guess at
     /// the high-order 32 bits; see [`prepare`](Self::prepare).
     #[must_use]

@@ -10,8 +10,8 @@
 /// 2. Case B, Tl < W − 1: the window spans two. From its lower edge on the number is of the one before (Th − 1),
 ///    below it of this one (Th).
 ///
-/// There is nothing before subspace 0 and nothing after the last: those answers stay in it, and such a packet's
-/// ICV will not verify.
+/// All of it modulo 2^32, as there: what lies before subspace 0 or after the last is a number that no sender has
+/// come to, and the packet's ICV will not verify.
 #[inline]
 #[must_use]
 pub fn infer_high(top: u64, window: u32, low: u32) -> u32 {
@@ -19,9 +19,9 @@ pub fn infer_high(top: u64, window: u32, low: u32) -> u32 {
     let span = window.saturating_sub(1);
     let lower_edge = top_low.wrapping_sub(span);
     if top_low >= span {
-        if low >= lower_edge { top_high } else { top_high.saturating_add(1) }
+        if low >= lower_edge { top_high } else { top_high.wrapping_add(1) }
     } else if low >= lower_edge {
-        top_high.saturating_sub(1)
+        top_high.wrapping_sub(1)
     } else {
         top_high
     }
@@ -57,9 +57,9 @@ mod tests {
         assert_eq!(infer_high(0x1_0000_0010, w, 0xffff_ffd1), 0);
         assert_eq!(infer_high(0x1_0000_0010, w, 0xffff_ffd0), 1);
         assert_eq!(infer_high(0x1_0000_0010, w, 0x11), 1);
-        // Nothing stands before the first subspace, nothing after the last.
-        assert_eq!(infer_high(0x10, w, 0xffff_ffff), 0);
-        assert_eq!(infer_high(u64::MAX, w, 0), u32::MAX);
+        // Before the first subspace, and after the last.
+        assert_eq!(infer_high(0x10, w, 0xffff_ffff), u32::MAX);
+        assert_eq!(infer_high(u64::MAX, w, 0), 0);
     }
 
     proptest! {

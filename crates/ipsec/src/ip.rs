@@ -31,6 +31,8 @@ pub(crate) mod protocol {
 const IPV4_MIN_LEN: usize = 20;
 /// IPv6 header in octets.
 const IPV6_LEN: usize = 40;
+/// UDP header in octets.
+pub(crate) const UDP_LEN: usize = 8;
 /// Extension headers that a packet may have before it counts as malformed. Each costs a step, and a packet of
 /// 64 KiB has room for thousands.
 const MAX_EXTENSIONS: usize = 32;
@@ -62,6 +64,8 @@ pub(crate) struct Ip {
     pub(crate) len: usize,
     /// Protocol after all extension headers.
     pub(crate) protocol: u8,
+    /// Where the octet stands that names it.
+    pub(crate) protocol_at: usize,
     /// What that protocol's header starts.
     pub(crate) payload: Range<usize>,
     pub(crate) fragment: Option<Fragment>,
@@ -129,6 +133,7 @@ fn read_v4(octets: &[u8], wire_len: usize) -> Result<Ip, Unreadable> {
         dst: Ipv4Addr::new(header[16], header[17], header[18], header[19]).into(),
         len,
         protocol: header[9],
+        protocol_at: 9,
         payload: header_len..len,
         fragment,
         checksum: Some(checksum(&octets[..header_len])),
@@ -165,6 +170,7 @@ fn read_v6(octets: &[u8], wire_len: usize) -> Result<Ip, Unreadable> {
         dst: address(24),
         len,
         protocol: header[6],
+        protocol_at: 6,
         payload: IPV6_LEN..len,
         fragment: None,
         checksum: None,
@@ -200,12 +206,46 @@ fn skip_extensions(octets: &[u8], mut ip: Ip) -> Result<Ip, Unreadable> {
             };
         }
         ip.protocol = header[0];
+        ip.protocol_at = ip.payload.start;
         ip.payload.start += len;
         if ip.fragment == Some(Fragment::Later) {
             return Ok(ip);
         }
     }
     Err(Unreadable { protocol: Some(ip.protocol), payload: None, is_cut: false })
+}
+
+/// The ECN field of an IP packet: the two low bits of the traffic class.
+pub(crate) fn ecn(packet: &[u8]) -> u8 {
+    if packet[0] >> 4 == 4 { packet[1] & 3 } else { packet[1] >> 4 & 3 }
+}
+
+/// Sets the ECN field, and the checksum of an IPv4 header.
+pub(crate) fn set_ecn(packet: &mut [u8], ecn: u8) {
+    if packet[0] >> 4 == 4 {
+        packet[1] = packet[1] & !3 | ecn;
+        fix_checksum(packet);
+    } else {
+        packet[1] = packet[1] & !0x30 | ecn << 4;
+    }
+}
+
+/// Writes the packet's length into its IP header, and the checksum of an IPv4 header.
+pub(crate) fn fix_len(packet: &mut [u8]) {
+    if packet[0] >> 4 == 4 {
+        let len = packet.len() as u16;
+        packet[2..4].copy_from_slice(&len.to_be_bytes());
+        fix_checksum(packet);
+    } else {
+        let len = (packet.len() - IPV6_LEN) as u16;
+        packet[4..6].copy_from_slice(&len.to_be_bytes());
+    }
+}
+
+fn fix_checksum(packet: &mut [u8]) {
+    let header_len = usize::from(packet[0] & 0xf) * 4;
+    let sum = checksum(&packet[..header_len]).computed;
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// Source and destination port at the start of an upper-layer header that has them.

@@ -6,6 +6,10 @@
 //!                                    │ inspect_burst(frames)
 //!   frame: Ethernet │ IP │ (UDP) │ ESP ├──► Verdict::Pass | Verdict::Drop(DropReason)
 //!                                    └──► Explanation: what was found, to whoever observes
+//!
+//!   xfrm::parse(text) ──► Sad::receiving ──► Receiver
+//!                                    │ receive_burst(IP packets)
+//!                                    └──► the packets inside, or why not
 //! ```
 //!
 //! ```
@@ -39,11 +43,13 @@
 #![forbid(unsafe_code)]
 
 mod algorithm;
+mod ecn;
 mod explanation;
 mod inner;
 mod inspect;
 mod ip;
 mod outer;
+mod receive;
 mod sad;
 mod verdict;
 pub mod xfrm;
@@ -54,5 +60,6 @@ pub use inner::Inner;
 pub use inspect::{Frame, Inspector, MAX_BURST};
 pub use ip::Checksum;
 pub use outer::{Outer, UdpPorts};
+pub use receive::{Received, Receiver};
 pub use sad::{Fingerprint, Mode, Sa, SaCounts, Sad, SadError};
 pub use verdict::{DropReason, Passed, Verdict};

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use crate::ip::{Checksum, Fragment, Ip, Unreadable, protocol};
+use crate::ip::{Checksum, Fragment, Ip, UDP_LEN, Unreadable, protocol};
 use crate::verdict::{DropReason, Passed};
 
 /// The port that RFC 3948 gives to UDP-encapsulated ESP, always looked at.
@@ -11,7 +11,6 @@ pub(crate) const NATT_PORT: u16 = 4500;
 
 const ETHERNET_LEN: usize = 14;
 const VLAN_TAG_LEN: usize = 4;
-const UDP_LEN: usize = 8;
 /// A service tag and a customer tag (IEEE 802.1Q).
 const MAX_VLAN_TAGS: usize = 2;
 
@@ -42,6 +41,10 @@ pub struct Outer {
     pub udp: Option<UdpPorts>,
     /// Checksum of the outer IPv4 header; `None` for IPv6.
     pub checksum: Option<Checksum>,
+    /// Where the IP header stands in the frame.
+    pub ip_at: usize,
+    /// Where the octet stands that names ESP, or UDP, as the IP packet's protocol.
+    pub protocol_at: usize,
     /// Where ESP stands in the frame, from the SPI to the ICV. Padding of the frame is no part of it.
     pub esp: Range<usize>,
 }
@@ -84,6 +87,13 @@ pub(crate) fn find_esp(frame: &[u8], wire_len: usize, is_natt: impl Fn(u16) -> b
     Content::Other(Passed::NotEsp)
 }
 
+/// Finds ESP in an IP packet, as [`find_esp`] does in a frame.
+#[inline]
+pub(crate) fn find_esp_in_packet(packet: &[u8], is_natt: impl Fn(u16) -> bool) -> Content {
+    let version = if packet.first().is_some_and(|first| first >> 4 == 6) { 6 } else { 4 };
+    find_in_ip(version, packet, 0, packet.len(), is_natt)
+}
+
 /// [`find_esp`] from the IP header on, which stands at `at` and is of this version.
 fn find_in_ip(
     version: u8,
@@ -106,6 +116,8 @@ fn find_in_ip(
         dst: ip.dst,
         udp: None,
         checksum: ip.checksum,
+        ip_at: at,
+        protocol_at: at + ip.protocol_at,
         esp: at + ip.payload.start..at + ip.payload.end,
     };
     let mut fault = None;

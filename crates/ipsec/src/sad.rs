@@ -79,6 +79,8 @@ pub struct Sa {
     pub encap: Option<UdpPorts>,
     /// `reqid` of the state.
     pub reqid: u32,
+    /// Which inner packets it is for; `None` for all.
+    pub selector: Option<xfrm::Selector>,
     /// Network namespaces in which it was added; `None` is the one that the text was written for.
     pub origins: Vec<Option<String>>,
     /// Stands for the encryption key.
@@ -152,7 +154,17 @@ pub(crate) struct Entry {
 pub struct Sad {
     entries: Vec<Entry>,
     index: HashMap<(u32, IpAddr), usize>,
+    /// In ascending order.
     natt_ports: Vec<u16>,
+}
+
+/// What the SAs are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// To look into traffic that may have begun before.
+    Observer,
+    /// To receive it.
+    Receiver,
 }
 
 impl Sad {
@@ -163,6 +175,23 @@ impl Sad {
     /// A state whose mode, algorithm or key can't be used, with its place; two states with one SPI and
     /// destination that are not the same SA, with both places.
     pub fn new<'a>(databases: impl IntoIterator<Item = &'a Database>) -> Result<Self, SadError> {
+        Self::with_role(databases, Role::Observer)
+    }
+
+    /// The same for a receiver, which judges replay: an SA goes on from the state's `replay-seq` and
+    /// `replay-seq-hi`, with its `replay-window`, 0 for none.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn receiving<'a>(databases: impl IntoIterator<Item = &'a Database>) -> Result<Self, SadError> {
+        Self::with_role(databases, Role::Receiver)
+    }
+
+    fn with_role<'a>(
+        databases: impl IntoIterator<Item = &'a Database>,
+        role: Role,
+    ) -> Result<Self, SadError> {
         let mut sad = Self { entries: Vec::new(), index: HashMap::new(), natt_ports: vec![NATT_PORT] };
         let mut states = Vec::<&State>::new();
         for state in databases.into_iter().flat_map(|database| &database.states) {
@@ -183,18 +212,14 @@ impl Sad {
                 }
                 None => {
                     sad.index.insert((state.spi, state.dst), sad.entries.len());
-                    sad.entries.push(entry(state)?);
+                    sad.entries.push(entry(state, role)?);
                     states.push(state);
                 }
             }
         }
-        let ports = sad.entries.iter().filter_map(|entry| Some(entry.sa.encap?.dst));
-        let ports: Vec<_> = ports.collect();
-        for port in ports {
-            if !sad.natt_ports.contains(&port) {
-                sad.natt_ports.push(port);
-            }
-        }
+        sad.natt_ports.extend(sad.entries.iter().filter_map(|entry| Some(entry.sa.encap?.dst)));
+        sad.natt_ports.sort_unstable();
+        sad.natt_ports.dedup();
         Ok(sad)
     }
 
@@ -224,7 +249,7 @@ impl Sad {
     /// Whether ESP may come in UDP to this port.
     #[inline]
     pub(crate) fn is_natt(&self, port: u16) -> bool {
-        self.natt_ports.contains(&port)
+        self.natt_ports.binary_search(&port).is_ok()
     }
 
     #[inline]
@@ -260,7 +285,7 @@ fn unusable(state: &State, position: xfrm::Position, reason: impl Into<String>) 
 }
 
 /// What a state becomes, if its mode, algorithms and keys can be used.
-fn entry(state: &State) -> Result<Entry, SadError> {
+fn entry(state: &State, role: Role) -> Result<Entry, SadError> {
     let mode = match state.mode {
         xfrm::Mode::Tunnel => Mode::Tunnel,
         xfrm::Mode::Transport => Mode::Transport,
@@ -286,13 +311,19 @@ fn entry(state: &State) -> Result<Entry, SadError> {
         };
         unusable(state, algorithm.key_position, error.to_string())
     })?;
-    let window = if state.replay_window == 0 { NOTED_WINDOW } else { state.replay_window };
-    let inbound = if state.flags.has(xfrm::Flags::ESN) {
-        // Which end's counter this was depends on whose state it is: the other one stands still at 0.
-        let high = state.sequence.seq_hi.max(state.sequence.oseq_hi);
-        InboundSa::joined(key, window, high)
-    } else {
-        InboundSa::new(key, false, window)
+    let esn = state.flags.has(xfrm::Flags::ESN);
+    let noted_window = if state.replay_window == 0 { NOTED_WINDOW } else { state.replay_window };
+    let inbound = match role {
+        Role::Receiver => {
+            let top = u64::from(state.sequence.seq_hi) << 32 | u64::from(state.sequence.seq);
+            InboundSa::resumed(key, esn, state.replay_window, top)
+        }
+        Role::Observer if esn => {
+            // Which end's counter this was depends on whose state it is: the other one stands still at 0.
+            let high = state.sequence.seq_hi.max(state.sequence.oseq_hi);
+            InboundSa::joined(key, noted_window, high)
+        }
+        Role::Observer => InboundSa::new(key, false, noted_window),
     };
     let sa = Sa {
         spi: state.spi,
@@ -300,10 +331,11 @@ fn entry(state: &State) -> Result<Entry, SadError> {
         dst: state.dst,
         mode,
         suite,
-        esn: state.flags.has(xfrm::Flags::ESN),
+        esn,
         replay_window: state.replay_window,
         encap,
         reqid: state.reqid,
+        selector: state.selector.clone(),
         origins: vec![state.origin.clone()],
         encryption_fingerprint: Fingerprint::of(encryption),
         integrity_fingerprint: integrity.map(Fingerprint::of),

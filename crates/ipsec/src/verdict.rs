@@ -49,6 +49,21 @@ drop_reasons! {
     BadNextHeader = "bad_next_header", Some("XfrmInStateModeError");
     /// The inner IP header, its version, lengths or checksum can't be right.
     InnerMalformed = "inner_malformed", Some("XfrmInStateModeError");
+    /// Sequence number 0, which is never sent (receivers only: inspection notes replay).
+    ReplayZero = "replay_zero", Some("XfrmInStateSeqError");
+    /// Left of the anti-replay window (receivers only).
+    ReplayOld = "replay_old", Some("XfrmInStateSeqError");
+    /// Seen before (receivers only).
+    ReplayDup = "replay_dup", Some("XfrmInStateSeqError");
+    /// A dummy packet: next header 59, not for anybody (RFC 4303 §2.6; receivers only).
+    Dummy = "dummy", None;
+    /// The inner packet is not one that the SA is for (RFC 4301 §5.2; receivers only).
+    Selector = "selector", Some("XfrmInStateMismatch");
+    /// The outer header says congestion experienced, the inner one that its sender can't know that (RFC 6040 §4.2;
+    /// receivers only).
+    EcnCeOnNotEct = "ecn_ce_on_not_ect", None;
+    /// A NAT-keepalive, which ends at the receiver (RFC 3948 §2.3; receivers only).
+    NattKeepalive = "natt_keepalive", None;
     /// What was decrypted does not encrypt to what was received.
     ReencryptMismatch = "reencrypt_mismatch", None;
 }
