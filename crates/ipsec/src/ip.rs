@@ -138,7 +138,12 @@ fn read_v4(octets: &[u8], wire_len: usize) -> Result<Ip, Unreadable> {
         fragment,
         checksum: Some(checksum(&octets[..header_len])),
     };
-    if ip.protocol == protocol::AH { skip_extensions(octets, ip) } else { Ok(ip) }
+    // In a later fragment stands no header.
+    if ip.protocol == protocol::AH && ip.fragment != Some(Fragment::Later) {
+        skip_extensions(octets, ip)
+    } else {
+        Ok(ip)
+    }
 }
 
 /// RFC 1071 over an IPv4 header, its own checksum field taken as zero.

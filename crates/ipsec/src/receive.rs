@@ -70,6 +70,8 @@ impl Receiver {
     /// 5. Padding, next header, inner header, the SA's selector, ECN.
     ///
     /// A packet's octets beyond the length in its IP header are no part of it.
+    ///
+    /// Not judged yet: that encapsulation and source address are the SA's, and a selector's ICMP type and code.
     pub fn receive_burst(&mut self, packets: &[&[u8]], received: &mut Vec<Received>) {
         self.octets.clear();
         self.packets.clear();

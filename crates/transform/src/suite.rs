@@ -150,7 +150,7 @@ pub enum Suite {
     AesGcmIiv(AesKeyLen),
     /// AES-CCM (RFC 4309).
     AesCcm(AesKeyLen, IcvLen),
-    /// AES-CCM with an ICV of 16 octets and an implicit IV (RFC 8750).
+    /// AES-CCM with an ICV of 8 octets and an implicit IV (RFC 8750: ENCR_AES_CCM_8_IIV).
     AesCcmIiv(AesKeyLen),
     /// ChaCha20-Poly1305 (RFC 7634).
     ChaCha20Poly1305,
@@ -212,12 +212,10 @@ impl Suite {
             //= https://www.rfc-editor.org/rfc/rfc4106#section-6
             //# Implementations MUST support a full-length 16-octet ICV
             Self::AesGcm(_, icv) | Self::AesCcm(_, icv) => icv.octets(),
-            // RFC 8750 §8 names no ICV but the full one, and RFC 4543 §3.4 and RFC 7634 §2 no other.
-            Self::AesGcmIiv(_)
-            | Self::AesCcmIiv(_)
-            | Self::ChaCha20Poly1305
-            | Self::ChaCha20Poly1305Iiv
-            | Self::AesGmac(_) => 16,
+            // Of AES-CCM the transform with implicit IV is ENCR_AES_CCM_8_IIV, of AES-GCM ENCR_AES_GCM_16_IIV
+            // (IANA's registry of IKEv2 transforms); RFC 4543 §3.4 and RFC 7634 §2 know no other than 16.
+            Self::AesCcmIiv(_) => 8,
+            Self::AesGcmIiv(_) | Self::ChaCha20Poly1305 | Self::ChaCha20Poly1305Iiv | Self::AesGmac(_) => 16,
             Self::AesCbc(_, integrity) | Self::AesCtr(_, integrity) | Self::Null(integrity) => {
                 integrity.icv_len()
             }
@@ -390,7 +388,7 @@ mod tests {
             (Suite::AesGcm(Aes128, IcvLen::Icv12), [8, 12, 20]),
             (Suite::AesGcmIiv(Aes256), [0, 16, 36]),
             (Suite::AesCcm(Aes128, IcvLen::Icv8), [8, 8, 19]),
-            (Suite::AesCcmIiv(Aes256), [0, 16, 35]),
+            (Suite::AesCcmIiv(Aes256), [0, 8, 35]),
             (Suite::ChaCha20Poly1305, [8, 16, 36]),
             (Suite::ChaCha20Poly1305Iiv, [0, 16, 36]),
             (Suite::AesGmac(Aes128), [8, 16, 20]),

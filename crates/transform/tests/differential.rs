@@ -67,13 +67,13 @@ fn composed(
             Suite::AesGcm(len, _) | Suite::AesGcmIiv(len) | Suite::AesGmac(len) => {
                 with_aes!(len, Aes => sealed::<AesGcm<Aes, U12, U16>>(key, &nonce, aad, plaintext))
             }
-            Suite::AesCcm(len, IcvLen::Icv8) => {
+            Suite::AesCcm(len, IcvLen::Icv8) | Suite::AesCcmIiv(len) => {
                 with_aes!(len, Aes => sealed::<Ccm<Aes, U8, U11>>(key, &nonce, aad, plaintext))
             }
             Suite::AesCcm(len, IcvLen::Icv12) => {
                 with_aes!(len, Aes => sealed::<Ccm<Aes, U12, U11>>(key, &nonce, aad, plaintext))
             }
-            Suite::AesCcm(len, _) | Suite::AesCcmIiv(len) => {
+            Suite::AesCcm(len, _) => {
                 with_aes!(len, Aes => sealed::<Ccm<Aes, U16, U11>>(key, &nonce, aad, plaintext))
             }
             _ => sealed::<ChaCha20Poly1305>(key, &nonce, aad, plaintext),

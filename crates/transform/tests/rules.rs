@@ -151,7 +151,10 @@ fn bad_packets_in_a_burst_change_nothing_for_the_others() {
     let mut packets = vectors.iter().map(|vector| vector.esp.clone()).collect::<Vec<_>>();
     for (n, packet) in packets.iter_mut().enumerate() {
         match n % 5 {
-            1 => packet[n % 24] ^= 0x10,
+            1 => {
+                let at = n % packet.len();
+                packet[at] ^= 0x10;
+            }
             3 => _ = packet.pop(),
             _ => {}
         }

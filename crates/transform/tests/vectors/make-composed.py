@@ -48,7 +48,8 @@ def octets(name, count):
 def combined(suite, key, nonce, aad, plaintext):
     """Ciphertext and ICV."""
     if suite.startswith("aes-ccm"):
-        icv_len = 16 if suite.endswith("iiv") else int(suite.split("icv")[1])
+        # Of AES-CCM with an implicit IV only ENCR_AES_CCM_8_IIV is registered.
+        icv_len = 8 if suite.endswith("iiv") else int(suite.split("icv")[1])
         return AESCCM(key, tag_length=icv_len).encrypt(nonce, plaintext, aad)
     algorithm = AESGCM if suite.startswith("aes-gcm") else ChaCha20Poly1305
     return algorithm(key).encrypt(nonce, plaintext, aad)
