@@ -404,6 +404,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_later_fragment_has_no_headers_to_follow() {
+        let mut packet = v4(20, 51, 30);
+        // What would be an AH longer than the packet.
+        (packet[20], packet[21], packet[7]) = (50, 200, 9);
+        let ip = read(&packet).unwrap();
+        assert_eq!((ip.protocol, ip.fragment, ip.payload), (51, Some(Fragment::Later), 20..50));
+    }
+
     proptest! {
         #[test]
         fn reads_nothing_outside(
