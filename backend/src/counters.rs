@@ -30,6 +30,15 @@ macro_rules! drop_reasons {
                     Self::Esp(reason) => reason.name(),
                 }
             }
+
+            /// Its place in [`all`](Self::all).
+            const fn index(self) -> usize {
+                enum Place { $($variant,)* }
+                match self {
+                    $(Self::$variant => Place::$variant as usize,)*
+                    Self::Esp(reason) => Self::CABLE.len() + reason as usize,
+                }
+            }
         }
     };
 }
@@ -60,21 +69,6 @@ impl DropReason {
     pub fn all() -> impl Iterator<Item = Self> {
         let esp = EspDropReason::ALL.iter().map(|&reason| Self::Esp(reason));
         Self::CABLE.iter().copied().chain(esp)
-    }
-
-    /// Its place in [`all`](Self::all).
-    const fn index(self) -> usize {
-        match self {
-            Self::PeerDown => 0,
-            Self::NoRxBuffer => 1,
-            Self::RxTooSmall => 2,
-            Self::BadChain => 3,
-            Self::Runt => 4,
-            Self::TooLong => 5,
-            Self::BadHeader => 6,
-            Self::TxDisabled => 7,
-            Self::Esp(reason) => Self::CABLE.len() + reason as usize,
-        }
     }
 }
 

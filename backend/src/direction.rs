@@ -8,8 +8,8 @@ use espwire_virtnet::{
     ETHERNET_HEADER_LEN, Features, Header, LEGACY_HEADER_LEN, MAX_FRAME_LEN, MAX_HEADER_LEN,
 };
 use espwire_vring::{
-    Chain, DeviceRing, MAX_BURST, MAX_CHAIN, RegionTable, Reservation, ReserveError, RingConfig, RingFault,
-    Signaller, sigbus,
+    Burst, Chain, DeviceRing, MAX_BURST, MAX_CHAIN, RegionTable, Reservation, ReserveError, RingConfig,
+    RingFault, Signaller, sigbus,
 };
 
 use espwire_ipsec::Verdict;
@@ -132,10 +132,9 @@ impl Direction {
             return Turn::Waiting(until);
         }
         let header_len = from.features.header_len();
-        let burst = match from.ring.pop_burst(MAX_BURST) {
-            Ok(burst) if burst.is_empty() => return Turn::Idle,
+        let burst = match take_burst(&mut from.ring) {
             Ok(burst) => burst,
-            Err(fault) => return Turn::Broken(fault),
+            Err(turn) => return turn,
         };
         if (to.is_none() || !from.enabled) && is_stale() {
             return Turn::Moved;
@@ -197,10 +196,9 @@ impl Direction {
             return self.deliver(nic, to, is_stale, signaller);
         }
         let header_len = from.features.header_len();
-        let burst = match from.ring.pop_burst(MAX_BURST) {
-            Ok(burst) if burst.is_empty() => return Turn::Idle,
+        let burst = match take_burst(&mut from.ring) {
             Ok(burst) => burst,
-            Err(fault) => return Turn::Broken(fault),
+            Err(turn) => return turn,
         };
         if (to.is_none() || !from.enabled) && is_stale() {
             return Turn::Moved;
@@ -342,6 +340,16 @@ impl Direction {
         };
         self.patience = Patience::Until(until, seen);
         Some(until)
+    }
+}
+
+/// Takes chains off a TX ring; if there are none, or the ring breaks a rule, what the turn comes to.
+#[inline]
+fn take_burst(ring: &mut DeviceRing) -> Result<Burst<'_>, Turn> {
+    match ring.pop_burst(MAX_BURST) {
+        Ok(burst) if burst.is_empty() => Err(Turn::Idle),
+        Ok(burst) => Ok(burst),
+        Err(fault) => Err(Turn::Broken(fault)),
     }
 }
 

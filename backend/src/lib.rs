@@ -104,10 +104,14 @@ fn usage(reason: &str) -> i32 {
 /// Writes a line to stderr. File names and words out of files come to a terminal with it: what would steer that is
 /// escaped.
 fn complain(line: &str) {
-    let printable: String = line
-        .chars()
-        .flat_map(|c| c.is_control().then(|| c.escape_default()).map_or_else(|| vec![c], Iterator::collect))
-        .collect();
+    let mut printable = String::with_capacity(line.len());
+    for c in line.chars() {
+        if c.is_control() {
+            printable.extend(c.escape_default());
+        } else {
+            printable.push(c);
+        }
+    }
     // A closed stderr changes nothing about the failure.
     let _ = writeln!(std::io::stderr(), "{printable}");
 }

@@ -3,7 +3,7 @@
 //! Shared by the end-to-end tests and those of `espwire-ipsec`. What it makes is checked against real kernels'
 //! captures elsewhere (tests/inspect.rs); here it makes cases.
 
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, reason = "each test is a crate of its own and uses its part")]
 
 use std::net::IpAddr;
 

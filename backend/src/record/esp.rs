@@ -7,16 +7,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use espwire_ipsec::{
-    Decrypted, Explanation, Fingerprint, Icv, Inner, Mode, Outer, Reencryption, Replay, Suite, Verdict,
+    Decrypted, Explanation, Fingerprint, HEADER_LEN, Icv, Inner, Mode, Outer, Reencryption, Replay, Suite,
+    Verdict,
 };
 
 use crate::port::PortName;
 
 /// Most octets of payload that a record keeps.
 pub(crate) const MAX_PAYLOAD_LEN: usize = 4096;
-
-/// Octets between an ESP packet's start and its IV: SPI and sequence number.
-const HEADER_LEN: usize = 8;
 
 /// Where a packet was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

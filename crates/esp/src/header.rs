@@ -1,8 +1,5 @@
 //! The ESP header (RFC 4303 §2.1, §2.2).
 
-/// Octets of SPI and sequence number.
-pub const HEADER_LEN: usize = 8;
-
 /// SPI and the low-order 32 bits of the sequence number, as they stand in a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -13,7 +10,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// The header at the start of `packet`; `None` if it is shorter than [`HEADER_LEN`] octets.
+    /// The header at the start of `packet`; `None` if it is shorter than [`HEADER_LEN`](crate::HEADER_LEN) octets.
     #[inline]
     #[must_use]
     pub fn read(packet: &[u8]) -> Option<Self> {
@@ -26,6 +23,7 @@ impl Header {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::HEADER_LEN;
 
     #[test]
     fn is_big_endian_and_eight_octets() {

@@ -49,9 +49,9 @@ mod trailer;
 mod window;
 
 pub use espwire_transform::{
-    AesKeyLen, Icv, IcvLen, Integrity, Job, KeyError, SaKey, Status, Suite, danger, open_burst,
+    AesKeyLen, HEADER_LEN, Icv, IcvLen, Integrity, Job, KeyError, SaKey, Status, Suite, danger, open_burst,
 };
-pub use header::{HEADER_LEN, Header};
+pub use header::Header;
 pub use inbound::{InboundSa, Malformed, Prepared};
 pub use sequence::infer_high;
 pub use trailer::{MIN_TRAILER_LEN, Trailer, TrailerFault};

@@ -54,7 +54,7 @@ mod sad;
 mod verdict;
 pub mod xfrm;
 
-pub use espwire_esp::{Icv, Replay, Suite};
+pub use espwire_esp::{HEADER_LEN, Icv, Replay, Suite};
 pub use explanation::{Decrypted, Explanation, Observer, Reencryption};
 pub use inner::Inner;
 pub use inspect::{Frame, Inspector, MAX_BURST};

@@ -143,8 +143,8 @@ impl Receiver {
             TrailerFault::Padding => DropReason::BadPadding,
         })?;
         let plaintext = entry.inbound.plaintext_range(octets.len());
-        let payload_len = plaintext.len() - usize::from(trailer.pad_len) - espwire_esp::MIN_TRAILER_LEN;
-        let payload = plaintext.start..plaintext.start + payload_len;
+        let padding = trailer.padding(&octets[plaintext.clone()]).ok_or(DropReason::BadPadLen)?;
+        let payload = plaintext.start..plaintext.start + padding.start;
         if trailer.next_header == protocol::NONE {
             return Err(DropReason::Dummy);
         }

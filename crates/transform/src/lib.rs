@@ -82,4 +82,4 @@ mod tests;
 pub use icv::Icv;
 pub use job::{Job, Status, open_burst};
 pub use key::{KeyError, MAX_INTEGRITY_KEY_LEN, SaKey};
-pub use suite::{AesKeyLen, IcvLen, Integrity, Suite, ciphertext_range};
+pub use suite::{AesKeyLen, HEADER_LEN, IcvLen, Integrity, Suite, ciphertext_range};

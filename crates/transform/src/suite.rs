@@ -2,7 +2,7 @@ use std::fmt;
 use std::ops::Range;
 
 /// Octets of the SPI and the sequence number, which stand before the IV (RFC 4303 §2).
-pub(crate) const HEADER_LEN: usize = 8;
+pub const HEADER_LEN: usize = 8;
 /// Octets of pad length and next header: the least that is encrypted.
 const TRAILER_LEN: usize = 2;
 /// The most octets of payload that an IP packet can have: those of a jumbogram (RFC 2675 §2).
