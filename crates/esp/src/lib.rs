@@ -42,17 +42,21 @@
 
 #![forbid(unsafe_code)]
 
+pub mod danger;
 mod header;
 mod inbound;
+mod outbound;
 mod sequence;
 mod trailer;
 mod window;
 
 pub use espwire_transform::{
-    AesKeyLen, HEADER_LEN, Icv, IcvLen, Integrity, Job, KeyError, SaKey, Status, Suite, danger, open_burst,
+    AesKeyLen, HEADER_LEN, IV_SECRET_LEN, Icv, IcvLen, Integrity, Job, KeyError, SaKey, Status, Suite,
+    open_burst,
 };
 pub use header::Header;
 pub use inbound::{InboundSa, Malformed, Prepared};
+pub use outbound::{Numbering, OutboundSa, SealBurst, SequenceOverflow, Unprepared, Unsealed};
 pub use sequence::infer_high;
 pub use trailer::{MIN_TRAILER_LEN, Trailer, TrailerFault};
 pub use window::{MAX_WINDOW, Replay, ReplayWindow};

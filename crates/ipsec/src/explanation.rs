@@ -4,7 +4,7 @@ use espwire_esp::{Icv, Replay};
 
 use crate::inner::Inner;
 use crate::outer::Outer;
-use crate::sad::Sa;
+use crate::sa::Sa;
 use crate::verdict::Verdict;
 
 /// Everything that was found in one ESP packet, as far as it came. Borrowed: who keeps it copies what it needs.

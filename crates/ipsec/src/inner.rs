@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::ip::{self, Fragment, Ip, protocol};
 use crate::outer::Outer;
-use crate::sad::Mode;
+use crate::sa::Mode;
 
 /// The inner packet.
 #[derive(Clone, Debug)]

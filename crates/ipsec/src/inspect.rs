@@ -10,7 +10,8 @@ use crate::explanation::{Decrypted, Explanation, Observer, Reencryption};
 use crate::inner::Inner;
 use crate::ip::protocol;
 use crate::outer::{Content, Outer, find_esp};
-use crate::sad::{Mode, SaCounts, Sad};
+use crate::sa::{Mode, SaCounts};
+use crate::sad::Sad;
 use crate::verdict::{DropReason, Passed, Verdict};
 
 /// Most frames in a burst.
@@ -186,7 +187,7 @@ impl Inspector {
             packet.fault = Some(DropReason::Malformed);
         } else if let Some(at) = found {
             packet.sa = Some(at);
-            let inbound = &mut self.sad.entry_mut(at).inbound;
+            let inbound = &mut self.sad.entry_mut(at).state.inbound;
             match inbound.prepare(esp) {
                 Err(Malformed) => packet.fault = Some(DropReason::Malformed),
                 Ok(prepared) => {
@@ -215,7 +216,7 @@ impl Inspector {
             let (octets, after) = rest.split_at_mut(packet.at.len());
             rest = after;
             if let (Stage::Prepared(prepared), Some(sa)) = (packet.stage, packet.sa) {
-                jobs.push(self.sad.entry(sa).inbound.job(&prepared, octets));
+                jobs.push(self.sad.entry(sa).state.inbound.job(&prepared, octets));
                 owners.push(owner);
             }
         }
@@ -237,7 +238,7 @@ impl Inspector {
         let packet = &mut self.packets[index];
         let Some(sa) = packet.sa else { return };
         let entry = self.sad.entry_mut(sa);
-        let inbound = &mut entry.inbound;
+        let inbound = &mut entry.state.inbound;
         if !packet.is_accepted {
             if let Stage::Failed(prepared) = packet.stage
                 && inbound
@@ -280,7 +281,7 @@ impl Inspector {
             else {
                 continue;
             };
-            let inbound = &self.sad.entry(sa).inbound;
+            let inbound = &self.sad.entry(sa).state.inbound;
             let plaintext = inbound.plaintext_range(octets.len());
             let Some(padding) = trailer.padding(&octets[plaintext.clone()]) else { continue };
             // Padding as this end would write it: an odd one shows as a difference.
@@ -326,11 +327,11 @@ impl Inspector {
     fn explain<'a>(&'a self, packet: &'a Packet, frame: &Frame<'a>, verdict: Verdict) -> Explanation<'a> {
         let esp = packet.outer.as_ref().map_or(&[][..], |outer| &frame.octets[outer.esp.clone()]);
         let entry = packet.sa.map(|sa| self.sad.entry(sa));
-        let parts = entry.map_or(0..0, |entry| entry.inbound.plaintext_range(esp.len()));
+        let parts = entry.map_or(0..0, |entry| entry.state.inbound.plaintext_range(esp.len()));
         let prepared = packet.stage.prepared();
         let decrypted =
             entry.zip(packet.trailer).zip(packet.outer.as_ref()).map(|((entry, trailer), outer)| {
-                let plaintext = entry.inbound.plaintext(&self.opened[packet.at.clone()]);
+                let plaintext = entry.state.inbound.plaintext(&self.opened[packet.at.clone()]);
                 let padding = trailer.padding(plaintext);
                 let payload = &plaintext[..padding.as_ref().map_or(0, |padding| padding.start)];
                 Decrypted {
@@ -353,7 +354,9 @@ impl Inspector {
             sa: entry.map(|entry| &entry.sa),
             iv: if parts.is_empty() { &[] } else { &esp[espwire_esp::HEADER_LEN..parts.start] },
             icv_received: if parts.is_empty() { &[] } else { &esp[parts.end..] },
-            icv_computed: entry.zip(prepared).and_then(|(entry, prepared)| entry.inbound.icv(prepared, esp)),
+            icv_computed: entry
+                .zip(prepared)
+                .and_then(|(entry, prepared)| entry.state.inbound.icv(prepared, esp)),
             sequence: prepared.map(|prepared| prepared.sequence),
             verified: prepared.map(|_| packet.stage.is_opened()),
             replay: packet.replay,

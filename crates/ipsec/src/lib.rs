@@ -44,22 +44,26 @@
 
 mod algorithm;
 mod ecn;
+mod event;
 mod explanation;
 mod inner;
 mod inspect;
 mod ip;
 mod outer;
 mod receive;
+mod sa;
 mod sad;
 mod verdict;
 pub mod xfrm;
 
 pub use espwire_esp::{HEADER_LEN, Icv, Replay, Suite};
+pub use event::{Audit, Event, LimitKind, SaId};
 pub use explanation::{Decrypted, Explanation, Observer, Reencryption};
 pub use inner::Inner;
 pub use inspect::{Frame, Inspector, MAX_BURST};
 pub use ip::Checksum;
 pub use outer::{Outer, UdpPorts};
 pub use receive::{Received, Receiver};
-pub use sad::{Fingerprint, Mode, Sa, SaCounts, Sad, SadError};
+pub use sa::{Fingerprint, Mode, Sa, SaCounts};
+pub use sad::{Observing, Receiving, Sad, SadError, Sending};
 pub use verdict::{DropReason, Passed, Verdict};

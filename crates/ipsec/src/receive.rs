@@ -8,7 +8,8 @@ use crate::ecn;
 use crate::inner::Inner;
 use crate::ip::{self, protocol};
 use crate::outer::{Content, Outer, find_esp_in_packet};
-use crate::sad::{Mode, Sad};
+use crate::sa::Mode;
+use crate::sad::{Receiving, Sad};
 use crate::verdict::{DropReason, Passed};
 use crate::xfrm::Selector;
 
@@ -25,7 +26,7 @@ pub enum Received {
 
 /// The receiving side of an IPsec implementation: SAs with their anti-replay windows, and a place for what comes out.
 pub struct Receiver {
-    sad: Sad,
+    sad: Sad<Receiving>,
     /// The burst's ESP packets, then the packets that were in them.
     octets: Vec<u8>,
     packets: Vec<Packet>,
@@ -45,13 +46,13 @@ struct Packet {
 impl Receiver {
     /// A receiver with these SAs ([`Sad::receiving`]).
     #[must_use]
-    pub fn new(sad: Sad) -> Self {
+    pub fn new(sad: Sad<Receiving>) -> Self {
         Self { sad, octets: Vec::new(), packets: Vec::new() }
     }
 
     /// Its SAs.
     #[must_use]
-    pub fn sad(&self) -> &Sad {
+    pub fn sad(&self) -> &Sad<Receiving> {
         &self.sad
     }
 
@@ -103,7 +104,7 @@ impl Receiver {
         let esp = &packet[outer.esp.clone()];
         let header = espwire_esp::Header::read(esp).ok_or(DropReason::Malformed)?;
         let sa = self.sad.find(header.spi, outer.dst).ok_or(DropReason::NoSa)?;
-        let inbound = &self.sad.entry(sa).inbound;
+        let inbound = &self.sad.entry(sa).state.inbound;
         let prepared = inbound.prepare(esp).map_err(|Malformed| DropReason::Malformed)?;
         judge(prepared.replay)?;
         let at = self.octets.len()..self.octets.len() + esp.len();
@@ -119,7 +120,7 @@ impl Receiver {
         for packet in &self.packets {
             let (octets, after) = rest.split_at_mut(packet.at.len());
             rest = after;
-            jobs.push(self.sad.entry(packet.sa).inbound.job(&packet.prepared, octets));
+            jobs.push(self.sad.entry(packet.sa).state.inbound.job(&packet.prepared, octets));
         }
         open_burst(&mut jobs);
         let is_open: Vec<_> = jobs.iter().map(|job| job.status == Status::Done).collect();
@@ -134,15 +135,15 @@ impl Receiver {
         let entry = self.sad.entry_mut(packet.sa);
         let octets = &mut self.octets[packet.at.clone()];
         if !packet.is_open {
-            retry(&entry.inbound, packet, octets)?;
+            retry(&entry.state.inbound, packet, octets)?;
         }
-        judge(entry.inbound.window().check(packet.prepared.sequence))?;
-        let trailer = entry.inbound.finish(&packet.prepared, octets).map_err(|fault| match fault {
+        judge(entry.state.inbound.window().check(packet.prepared.sequence))?;
+        let trailer = entry.state.inbound.finish(&packet.prepared, octets).map_err(|fault| match fault {
             TrailerFault::Alignment => DropReason::BadAlign,
             TrailerFault::PadLength => DropReason::BadPadLen,
             TrailerFault::Padding => DropReason::BadPadding,
         })?;
-        let plaintext = entry.inbound.plaintext_range(octets.len());
+        let plaintext = entry.state.inbound.plaintext_range(octets.len());
         let padding = trailer.padding(&octets[plaintext.clone()]).ok_or(DropReason::BadPadLen)?;
         let payload = plaintext.start..plaintext.start + padding.start;
         if trailer.next_header == protocol::NONE {

@@ -1,117 +1,18 @@
-//! The SAs that a NIC knows: the SAD (RFC 4301 §4.4.2), filled from `ip xfrm` text.
+//! The SAD (RFC 4301 §4.4.2): SAs with what changes of them, found by SPI and destination.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
-use espwire_esp::{InboundSa, KeyError, SaKey, Suite};
-use sha2::{Digest, Sha256};
+use espwire_esp::{IV_SECRET_LEN, InboundSa, Numbering, OutboundSa, SaKey};
 
-use crate::algorithm::{Algorithms, algorithms};
-use crate::outer::{NATT_PORT, UdpPorts};
-use crate::verdict::DropReason;
+use crate::outer::NATT_PORT;
+use crate::sa::{Sa, SaCounts};
 use crate::xfrm::{self, Database, State};
 
 /// Width of the window in which replay is noted for an SA whose state asks for no anti-replay.
 const NOTED_WINDOW: u32 = 64;
-
-/// How an SA encapsulates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// A whole IP packet inside.
-    Tunnel,
-    /// The outer packet's own payload inside.
-    Transport,
-}
-
-impl Mode {
-    /// The name in records and in `ip xfrm`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tunnel => "tunnel",
-            Self::Transport => "transport",
-        }
-    }
-}
-
-/// What is shown in place of a key: the first 8 octets of SHA-256 over the algorithm's name, as the
-/// kernel has it, and the key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Fingerprint([u8; 8]);
-
-impl Fingerprint {
-    fn of(algorithm: &xfrm::Algorithm) -> Self {
-        let digest = Sha256::new()
-            .chain_update(algorithm.kernel_name())
-            .chain_update(algorithm.key.as_octets())
-            .finalize();
-        let mut octets = [0; 8];
-        octets.copy_from_slice(&digest[..8]);
-        Self(octets)
-    }
-}
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
-    }
-}
-
-/// What may be shown of an SA: everything but its keys and its state.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sa {
-    /// Security parameters index.
-    pub spi: u32,
-    /// Outer source address.
-    pub src: IpAddr,
-    /// Outer destination address.
-    pub dst: IpAddr,
-    /// Tunnel or transport mode.
-    pub mode: Mode,
-    /// Its algorithms.
-    pub suite: Suite,
-    /// Extended sequence numbers.
-    pub esn: bool,
-    /// The anti-replay window's width in packets as the state has it; 0: none.
-    pub replay_window: u32,
-    /// Ports of UDP encapsulation.
-    pub encap: Option<UdpPorts>,
-    /// `reqid` of the state.
-    pub reqid: u32,
-    /// Which inner packets it is for; `None` for all.
-    pub selector: Option<xfrm::Selector>,
-    /// Network namespaces in which it was added; `None` is the one that the text was written for.
-    pub origins: Vec<Option<String>>,
-    /// Stands for the encryption key.
-    pub encryption_fingerprint: Fingerprint,
-    /// Stands for the integrity key of a suite that has one.
-    pub integrity_fingerprint: Option<Fingerprint>,
-}
-
-/// What was counted of an SA's packets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SaCounts {
-    /// Packets that verified and were re-encrypted equal.
-    pub packets: u64,
-    /// Their octets from the SPI to the ICV.
-    pub bytes: u64,
-    /// Packets of those whose number was seen already, was zero, or lay left of the anti-replay window.
-    pub replays: u64,
-    failures: [u64; DropReason::ALL.len()],
-}
-
-impl SaCounts {
-    /// Packets of this SA that failed for `reason`.
-    #[must_use]
-    pub fn failures(&self, reason: DropReason) -> u64 {
-        self.failures[reason as usize]
-    }
-
-    pub(crate) fn count_failure(&mut self, reason: DropReason) {
-        self.failures[reason as usize] += 1;
-    }
-}
 
 /// A state that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -143,31 +44,51 @@ pub enum SadError {
     },
 }
 
-/// One SA with what changes.
-pub(crate) struct Entry {
-    pub(crate) sa: Sa,
-    pub(crate) inbound: InboundSa,
-    pub(crate) counts: SaCounts,
+impl SadError {
+    /// An error at `position` of the state's text.
+    pub(crate) fn unusable(state: &State, position: xfrm::Position, reason: impl Into<String>) -> Self {
+        Self::Unusable {
+            file: state.source_name.to_string(),
+            line: position.line,
+            column: position.column,
+            reason: reason.into(),
+        }
+    }
 }
 
-/// The SAs of a NIC, found by SPI and destination address.
-pub struct Sad {
-    entries: Vec<Entry>,
+/// Of an SA whose traffic is looked into: it may have begun long before, and replay is noted, not judged.
+pub struct Observing {
+    pub(crate) inbound: InboundSa,
+}
+
+/// Of an SA whose packets are received (RFC 4301 §5.2).
+pub struct Receiving {
+    pub(crate) inbound: InboundSa,
+}
+
+/// Of an SA whose packets are sent (RFC 4301 §5.1).
+pub struct Sending {
+    pub(crate) outbound: OutboundSa,
+}
+
+/// One SA with what changes.
+pub(crate) struct Entry<S> {
+    pub(crate) sa: Sa,
+    pub(crate) state: S,
+    pub(crate) counts: SaCounts,
+    /// Since when it is there.
+    pub(crate) added: Duration,
+}
+
+/// The SAs of one side, found by SPI and destination address: an observer's, a receiver's or a sender's.
+pub struct Sad<S = Observing> {
+    entries: Vec<Entry<S>>,
     index: HashMap<(u32, IpAddr), usize>,
     /// In ascending order.
     natt_ports: Vec<u16>,
 }
 
-/// What the SAs are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// To look into traffic that may have begun before.
-    Observer,
-    /// To receive it.
-    Receiver,
-}
-
-impl Sad {
+impl Sad<Observing> {
     /// The union of the states in `databases`, whatever namespace they were added in. The same SA twice is one.
     ///
     /// # Errors
@@ -175,28 +96,91 @@ impl Sad {
     /// A state whose mode, algorithm or key can't be used, with its place; two states with one SPI and
     /// destination that are not the same SA, with both places.
     pub fn new<'a>(databases: impl IntoIterator<Item = &'a Database>) -> Result<Self, SadError> {
-        Self::with_role(databases, Role::Observer)
+        Self::of_states(databases, State::same_sa, Duration::ZERO, |state, sa, key| {
+            let noted_window = if sa.replay_window == 0 { NOTED_WINDOW } else { sa.replay_window };
+            // Which end's counter this was depends on whose state it is: the other one stands still at 0.
+            let high = state.sequence.seq_hi.max(state.sequence.oseq_hi);
+            let inbound = if sa.esn {
+                InboundSa::joined(key, noted_window, high)
+            } else {
+                InboundSa::new(key, false, noted_window)
+            };
+            Ok(Observing { inbound })
+        })
     }
+}
 
-    /// The same for a receiver, which judges replay: an SA goes on from the state's `replay-seq` and
-    /// `replay-seq-hi`, with its `replay-window`, 0 for none.
+impl Sad<Receiving> {
+    /// The SAs of a receiver, which judges replay, there since `now`: an SA goes on from the state's `replay-seq`
+    /// and `replay-seq-hi`, with its `replay-window`, 0 for none. The same state twice is one.
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new).
-    pub fn receiving<'a>(databases: impl IntoIterator<Item = &'a Database>) -> Result<Self, SadError> {
-        Self::with_role(databases, Role::Receiver)
-    }
-
-    fn with_role<'a>(
+    /// As [`new`](Sad::new); states of one SPI and destination must also agree in selector, window, numbers, flags
+    /// and limits.
+    pub fn receiving<'a>(
         databases: impl IntoIterator<Item = &'a Database>,
-        role: Role,
+        now: Duration,
+    ) -> Result<Self, SadError> {
+        Self::of_states(databases, same_use, now, |state, sa, key| {
+            let top = u64::from(state.sequence.seq_hi) << 32 | u64::from(state.sequence.seq);
+            Ok(Receiving { inbound: InboundSa::resumed(key, sa.esn, sa.replay_window, top) })
+        })
+    }
+}
+
+impl Sad<Sending> {
+    /// The SAs of a sender, there since `now`: an SA goes on after the state's `replay-oseq` and `replay-oseq-hi`.
+    ///
+    /// `secret` is asked once per SA for octets of a cryptographic generator, from which IVs are made. Two SAs may
+    /// share a key: of a counter mode their IVs count from places that a secret of 64 bits sets apart.
+    ///
+    /// # Errors
+    ///
+    /// As [`receiving`](Sad::receiving); and two SAs with one key and implicit IVs, which would come twice
+    /// (RFC 8750 §4).
+    pub fn sending<'a>(
+        databases: impl IntoIterator<Item = &'a Database>,
+        now: Duration,
+        mut secret: impl FnMut() -> [u8; IV_SECRET_LEN],
+    ) -> Result<Self, SadError> {
+        let mut implicit = HashSet::new();
+        Self::of_states(databases, same_use, now, |state, sa, key| {
+            let has_implicit_iv = sa.suite.is_counter_mode() && sa.suite.iv_len() == 0;
+            if has_implicit_iv && !implicit.insert(sa.encryption_fingerprint) {
+                let reason = "another SA has this key, and both have implicit IVs: they would come twice";
+                return Err(SadError::unusable(state, state.position, reason));
+            }
+            let numbering = Numbering {
+                esn: sa.esn,
+                may_cycle: sa.extra_flags.has(xfrm::ExtraFlags::OSEQ_MAY_WRAP),
+                last: u64::from(state.sequence.oseq_hi) << 32 | u64::from(state.sequence.oseq),
+            };
+            Ok(Sending { outbound: OutboundSa::new(key, sa.spi, numbering, &secret()) })
+        })
+    }
+}
+
+/// Whether two states are the same to those who use them.
+fn same_use(a: &State, b: &State) -> bool {
+    a.same_sa(b)
+        && (a.replay_window, a.sequence, a.flags, a.extra_flags, a.tfcpad, a.limits, a.reqid)
+            == (b.replay_window, b.sequence, b.flags, b.extra_flags, b.tfcpad, b.limits, b.reqid)
+        && a.selector == b.selector
+}
+
+impl<S> Sad<S> {
+    fn of_states<'a>(
+        databases: impl IntoIterator<Item = &'a Database>,
+        is_same: impl Fn(&State, &State) -> bool,
+        now: Duration,
+        mut side: impl FnMut(&State, &Sa, SaKey) -> Result<S, SadError>,
     ) -> Result<Self, SadError> {
         let mut sad = Self { entries: Vec::new(), index: HashMap::new(), natt_ports: vec![NATT_PORT] };
         let mut states = Vec::<&State>::new();
         for state in databases.into_iter().flat_map(|database| &database.states) {
             match sad.index.get(&(state.spi, state.dst)) {
-                Some(&at) if states[at].same_sa(state) => {
+                Some(&at) if is_same(states[at], state) => {
                     let origins = &mut sad.entries[at].sa.origins;
                     if !origins.contains(&state.origin) {
                         origins.push(state.origin.clone());
@@ -211,8 +195,15 @@ impl Sad {
                     });
                 }
                 None => {
-                    sad.index.insert((state.spi, state.dst), sad.entries.len());
-                    sad.entries.push(entry(state, role)?);
+                    let (sa, key) = Sa::of_state(state)?;
+                    let state_of_sa = side(state, &sa, key)?;
+                    sad.index.insert((sa.spi, sa.dst), sad.entries.len());
+                    sad.entries.push(Entry {
+                        sa,
+                        state: state_of_sa,
+                        counts: SaCounts::default(),
+                        added: now,
+                    });
                     states.push(state);
                 }
             }
@@ -222,7 +213,6 @@ impl Sad {
         sad.natt_ports.dedup();
         Ok(sad)
     }
-
     /// How many SAs there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -253,18 +243,18 @@ impl Sad {
     }
 
     #[inline]
-    pub(crate) fn entry(&self, at: usize) -> &Entry {
+    pub(crate) fn entry(&self, at: usize) -> &Entry<S> {
         &self.entries[at]
     }
 
     #[inline]
-    pub(crate) fn entry_mut(&mut self, at: usize) -> &mut Entry {
+    pub(crate) fn entry_mut(&mut self, at: usize) -> &mut Entry<S> {
         &mut self.entries[at]
     }
 }
 
 /// What may be shown of its SAs.
-impl fmt::Debug for Sad {
+impl<S> fmt::Debug for Sad<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter().map(|(sa, _)| sa)).finish()
     }
@@ -272,73 +262,4 @@ impl fmt::Debug for Sad {
 
 fn place(state: &State) -> String {
     format!("{}:{}", state.source_name, state.position.line)
-}
-
-/// An error at `position` of the state's text.
-fn unusable(state: &State, position: xfrm::Position, reason: impl Into<String>) -> SadError {
-    SadError::Unusable {
-        file: state.source_name.to_string(),
-        line: position.line,
-        column: position.column,
-        reason: reason.into(),
-    }
-}
-
-/// What a state becomes, if its mode, algorithms and keys can be used.
-fn entry(state: &State, role: Role) -> Result<Entry, SadError> {
-    let mode = match state.mode {
-        xfrm::Mode::Tunnel => Mode::Tunnel,
-        xfrm::Mode::Transport => Mode::Transport,
-        mode => return Err(unusable(state, state.position, format!("mode {mode} is not supported"))),
-    };
-    let encap = match &state.encap {
-        None => None,
-        Some(encap) if encap.kind == xfrm::EncapKind::EspInUdp => {
-            Some(UdpPorts { src: encap.sport, dst: encap.dport })
-        }
-        Some(encap) => {
-            let reason = format!("encapsulation {} is not supported", encap.kind.as_str());
-            return Err(unusable(state, state.position, reason));
-        }
-    };
-    let Algorithms { suite, encryption, integrity } =
-        algorithms(state).map_err(|refusal| unusable(state, refusal.position, refusal.reason))?;
-    let integrity_key = integrity.map_or(&[][..], |algorithm| algorithm.key.as_octets());
-    let key = SaKey::new(suite, encryption.key.as_octets(), integrity_key).map_err(|error| {
-        let algorithm = match (&error, integrity) {
-            (KeyError::IntegrityKeyLen { .. }, Some(integrity)) => integrity,
-            _ => encryption,
-        };
-        unusable(state, algorithm.key_position, error.to_string())
-    })?;
-    let esn = state.flags.has(xfrm::Flags::ESN);
-    let noted_window = if state.replay_window == 0 { NOTED_WINDOW } else { state.replay_window };
-    let inbound = match role {
-        Role::Receiver => {
-            let top = u64::from(state.sequence.seq_hi) << 32 | u64::from(state.sequence.seq);
-            InboundSa::resumed(key, esn, state.replay_window, top)
-        }
-        Role::Observer if esn => {
-            // Which end's counter this was depends on whose state it is: the other one stands still at 0.
-            let high = state.sequence.seq_hi.max(state.sequence.oseq_hi);
-            InboundSa::joined(key, noted_window, high)
-        }
-        Role::Observer => InboundSa::new(key, false, noted_window),
-    };
-    let sa = Sa {
-        spi: state.spi,
-        src: state.src,
-        dst: state.dst,
-        mode,
-        suite,
-        esn,
-        replay_window: state.replay_window,
-        encap,
-        reqid: state.reqid,
-        selector: state.selector.clone(),
-        origins: vec![state.origin.clone()],
-        encryption_fingerprint: Fingerprint::of(encryption),
-        integrity_fingerprint: integrity.map(Fingerprint::of),
-    };
-    Ok(Entry { sa, inbound, counts: SaCounts::default() })
 }

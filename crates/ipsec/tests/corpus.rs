@@ -82,7 +82,10 @@ fn xfrm(sa: &Value, top: u64) -> String {
 fn receiver(sa: &Value, top: u64) -> Receiver {
     let line = xfrm(sa, top);
     let states = xfrm::parse("corpus", &line).unwrap_or_else(|error| panic!("{error}\n{line}"));
-    Receiver::new(Sad::receiving([&states]).unwrap_or_else(|error| panic!("{error}\n{line}")))
+    Receiver::new(
+        Sad::receiving([&states], std::time::Duration::ZERO)
+            .unwrap_or_else(|error| panic!("{error}\n{line}")),
+    )
 }
 
 /// What became of a packet: the verdict, the reason, and what is delivered.

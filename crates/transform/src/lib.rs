@@ -71,6 +71,7 @@ mod chacha20_poly1305;
 pub mod danger;
 mod gcm;
 mod icv;
+mod iv;
 mod job;
 mod key;
 mod schedule;
@@ -80,6 +81,7 @@ mod suite;
 mod tests;
 
 pub use icv::Icv;
+pub use iv::{IV_SECRET_LEN, IvSource};
 pub use job::{Job, Status, open_burst};
 pub use key::{KeyError, MAX_INTEGRITY_KEY_LEN, SaKey};
 pub use suite::{AesKeyLen, HEADER_LEN, IcvLen, Integrity, Suite, ciphertext_range};

@@ -1,0 +1,84 @@
+//! What happens to SAs and packets beside their verdicts: for a log, and for who manages keys.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::outer::UdpPorts;
+use crate::verdict::DropReason;
+
+/// Which SA (RFC 4301 §4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SaId {
+    /// Security parameters index.
+    pub spi: u32,
+    /// Outer destination address.
+    pub dst: IpAddr,
+}
+
+/// Something to be told, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A packet was dropped for a reason that RFC 4303 calls auditable.
+    Audit(Audit),
+    /// An SA has reached a limit of its lifetime (RFC 4301 §4.4.2.1).
+    Expire {
+        /// The SA.
+        sa: SaId,
+        /// Its hard limit: nothing goes through it any more. Else the soft one: it is to be replaced.
+        is_hard: bool,
+        /// Which limit.
+        limit: LimitKind,
+    },
+    /// A packet of the SA has verified that came from another address or UDP port than the last one: a NAT has a new
+    /// mapping for the peer (RFC 3948 §4).
+    PeerMoved {
+        /// The SA.
+        sa: SaId,
+        /// Where packets came from, so far.
+        old: (IpAddr, UdpPorts),
+        /// Where this one came from.
+        new: (IpAddr, UdpPorts),
+    },
+    /// The high-order half of an SA's sequence numbers was found again (RFC 4303 Appendix A3).
+    Resynchronized {
+        /// The SA.
+        sa: SaId,
+        /// The highest number that had verified before.
+        from: u64,
+        /// The number that has verified now.
+        to: u64,
+    },
+}
+
+/// An auditable event (RFC 4303 §3.3.3, §3.4): which packet, when, and why it was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Why the packet was dropped.
+    pub reason: DropReason,
+    /// When: the time that was handed in with the burst.
+    pub time: Duration,
+    /// SPI, where there was one.
+    pub spi: Option<u32>,
+    /// Sequence number, where there was one: all 64 bits with ESN if they are known.
+    pub sequence: Option<u64>,
+    /// Source address; of a packet to be sent, the inner one.
+    pub src: Option<IpAddr>,
+    /// Destination address; likewise.
+    pub dst: Option<IpAddr>,
+    /// Flow label of an IPv6 packet: RFC 4303's flow ID.
+    pub flow_label: Option<u32>,
+}
+
+/// One of the limits of a lifetime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LimitKind {
+    /// Octets.
+    Bytes,
+    /// Packets.
+    Packets,
+    /// Time since it was added.
+    SinceAdded,
+    /// Time since it was first used.
+    SinceUsed,
+}
