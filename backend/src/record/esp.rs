@@ -374,6 +374,7 @@ pub(super) mod samples {
             dst: "fd00::2".parse().unwrap(),
             udp: Some(UdpPorts { src: 4500, dst: 4501 }),
             checksum: None,
+            flow_label: Some(0),
             ip_at: 14,
             protocol_at: 20,
             esp: 62..158,

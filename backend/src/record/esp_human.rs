@@ -127,7 +127,7 @@ impl EspRecord {
     fn inner(&self, f: &mut fmt::Formatter<'_>, decrypted: &DecryptedPart) -> fmt::Result {
         const NONE: u8 = 59;
         label(f, "decrypted")?;
-        let is_transport = self.sa.is_some_and(|sa| sa.mode == Mode::Transport);
+        let is_transport = self.sa.is_some_and(|sa| sa.mode != Mode::Tunnel);
         match decrypted.inner {
             Some(inner) => {
                 let src = Endpoint(inner.src, inner.ports.map(|(src, _)| src));

@@ -19,7 +19,8 @@ pub struct SaId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A packet was dropped for a reason that RFC 4303 calls auditable.
+    /// A packet was dropped for a reason that RFC 4303 or RFC 4301 calls auditable
+    /// ([`DropReason::is_auditable`]).
     Audit(Audit),
     /// An SA has reached a limit of its lifetime (RFC 4301 §4.4.2.1).
     Expire {
@@ -40,6 +41,16 @@ pub enum Event {
         /// Where this one came from.
         new: (IpAddr, UdpPorts),
     },
+    /// Outer and inner ECN field of a packet in tunnel mode make a combination that no sender uses (RFC 6040 §4.2,
+    /// figure 4). Whoever logs this limits the rate.
+    EcnAnomaly {
+        /// The SA.
+        sa: SaId,
+        /// The inner packet's ECN field, 0 to 3.
+        inner: u8,
+        /// The outer packet's ECN field, 0 to 3.
+        outer: u8,
+    },
     /// The high-order half of an SA's sequence numbers was found again (RFC 4303 Appendix A3).
     Resynchronized {
         /// The SA.
@@ -51,7 +62,7 @@ pub enum Event {
     },
 }
 
-/// An auditable event (RFC 4303 §3.3.3, §3.4): which packet, when, and why it was dropped.
+/// An auditable event (RFC 4303 §3.3.3, §3.4; RFC 4301 §5.2): which packet, when, and why it was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Audit {
     /// Why the packet was dropped.

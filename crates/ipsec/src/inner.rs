@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use crate::beet::Beet;
 use crate::ip::{self, Fragment, Ip, protocol};
 use crate::outer::Outer;
-use crate::sa::Mode;
+use crate::sa::{Mode, Sa};
 
 /// The inner packet.
 #[derive(Clone, Debug)]
@@ -17,28 +18,25 @@ pub struct Inner<'a> {
     pub protocol: u8,
     /// Source and destination port, for protocols that have them.
     pub ports: Option<(u16, u16)>,
-    /// Octets of the inner packet by its own header; in transport mode, of the payload.
+    /// Octets of the inner packet by its own header; in transport mode and mode beet, of the payload.
     pub len: usize,
     /// What its transport protocol carries, for TCP and UDP; empty for others.
     pub data: &'a [u8],
 }
 
 impl<'a> Inner<'a> {
-    /// The packet in a payload: an IP packet in tunnel mode, the outer packet's own payload in transport mode.
-    /// `None` if there is none, or its header can't be right.
-    pub(crate) fn read(mode: Mode, next_header: u8, payload: &'a [u8], outer: &Outer) -> Option<Self> {
+    /// The packet in a payload: an IP packet in tunnel mode, the outer packet's own payload in transport mode, and one
+    /// between the SA's addresses in mode beet. `None` if there is none, or its header can't be right.
+    pub(crate) fn read(sa: &Sa, next_header: u8, payload: &'a [u8], outer: &Outer) -> Option<Self> {
         if next_header == protocol::NONE {
             return None;
         }
-        if mode == Mode::Transport {
-            return Some(Self {
-                src: outer.src,
-                dst: outer.dst,
-                protocol: next_header,
-                ports: ip::ports(next_header, payload),
-                len: payload.len(),
-                data: data(next_header, payload),
-            });
+        if sa.mode == Mode::Transport {
+            return Some(Self::of_payload((outer.src, outer.dst), next_header, payload));
+        }
+        if let Some(addresses) = sa.bound_addresses() {
+            let beet = Beet::read(addresses.0.is_ipv4(), next_header, payload)?;
+            return Some(Self::of_payload(addresses, beet.protocol, &payload[beet.payload_at..]));
         }
         let version = match next_header {
             protocol::IPV4 => 4,
@@ -60,6 +58,11 @@ impl<'a> Inner<'a> {
             len: ip.len,
             data: if has_header { data(ip.protocol, upper) } else { &[] },
         })
+    }
+
+    fn of_payload((src, dst): (IpAddr, IpAddr), protocol: u8, payload: &'a [u8]) -> Self {
+        let ports = ip::ports(protocol, payload);
+        Self { src, dst, protocol, ports, len: payload.len(), data: data(protocol, payload) }
     }
 }
 

@@ -1,14 +1,11 @@
 //! Mode `inspect`: each ESP packet verified, decrypted, explained, encrypted again and compared.
 
-use std::ops::Range;
-
-use espwire_esp::{
-    Header, InboundSa, Malformed, Prepared, Replay, Status, Trailer, TrailerFault, danger, open_burst,
-};
+use espwire_esp::{Header, InboundSa, Malformed, Replay, Trailer, TrailerFault, danger};
 
 use crate::explanation::{Decrypted, Explanation, Observer, Reencryption};
 use crate::inner::Inner;
 use crate::ip::protocol;
+use crate::opening::{Opening, Stage};
 use crate::outer::{Content, Outer, find_esp};
 use crate::sa::{Mode, SaCounts};
 use crate::sad::Sad;
@@ -42,9 +39,8 @@ impl<'a> Frame<'a> {
 /// A NIC that looks into what its guest sends.
 pub struct Inspector {
     sad: Sad,
-    /// The burst's ESP packets, one after the other: ciphertext first, plaintext once opened.
-    opened: Vec<u8>,
-    /// The same, encrypted again.
+    opening: Opening,
+    /// The packets of `opening`, encrypted again.
     again: Vec<u8>,
     packets: Vec<Packet>,
 }
@@ -56,9 +52,8 @@ struct Packet {
     header: Option<Header>,
     /// Its SA's place.
     sa: Option<usize>,
-    /// Where it stands in `opened` and `again`.
-    at: Range<usize>,
-    stage: Stage,
+    /// Its place in `opening`, if it has an SA and could be verified.
+    place: Option<usize>,
     /// The transform's outcome was taken: at once for a packet whose SA guesses.
     is_accepted: bool,
     replay: Option<Replay>,
@@ -67,48 +62,24 @@ struct Packet {
     fault: Option<DropReason>,
 }
 
-/// How far a packet has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// It has no place in `opened`: no SA, or nothing that could be verified.
-    Refused,
-    /// To be verified in the burst's call.
-    Prepared(Prepared),
-    /// Its ICV was wrong, at last under this number.
-    Failed(Prepared),
-    /// Verified and decrypted.
-    Opened(Prepared),
-    /// And to be encrypted again.
-    Resealing(Prepared),
-}
-
-impl Stage {
-    fn prepared(&self) -> Option<&Prepared> {
-        match self {
-            Self::Refused => None,
-            Self::Prepared(prepared)
-            | Self::Failed(prepared)
-            | Self::Opened(prepared)
-            | Self::Resealing(prepared) => Some(prepared),
-        }
-    }
-
-    fn is_opened(&self) -> bool {
-        matches!(self, Self::Opened(_) | Self::Resealing(_))
-    }
-}
-
 impl Inspector {
     /// An inspector that knows the SAs of `sad`.
     #[must_use]
     pub fn new(sad: Sad) -> Self {
-        Self { sad, opened: Vec::new(), again: Vec::new(), packets: Vec::with_capacity(MAX_BURST) }
+        Self { sad, opening: Opening::default(), again: Vec::new(), packets: Vec::with_capacity(MAX_BURST) }
     }
 
     /// Its SAs, with what was counted.
     #[must_use]
     pub fn sad(&self) -> &Sad {
         &self.sad
+    }
+
+    /// Its SAs, to be added and removed.
+    pub fn sad_mut(&mut self) -> &mut Sad {
+        // Their places may be those of others after this.
+        self.packets.clear();
+        &mut self.sad
     }
 
     /// The places in the [`Sad`] of the SAs that the last burst had packets of, with their counts; an SA may come
@@ -119,7 +90,7 @@ impl Inspector {
         std::iter::from_fn(move || {
             let place = places.find(|&place| last != Some(place))?;
             last = Some(place);
-            Some((place, &self.sad.entry(place).counts))
+            Some((place, &self.sad.entry(place)?.counts))
         })
     }
 
@@ -140,7 +111,7 @@ impl Inspector {
         verdicts: &mut Vec<Verdict>,
         observer: &mut impl Observer,
     ) {
-        self.opened.clear();
+        self.opening.clear();
         self.packets.clear();
         let first = verdicts.len();
         for (index, frame) in frames.iter().enumerate() {
@@ -158,7 +129,7 @@ impl Inspector {
                 }
             });
         }
-        self.open();
+        self.opening.open(&self.sad);
         for index in 0..self.packets.len() {
             self.finish(index);
         }
@@ -185,82 +156,56 @@ impl Inspector {
             .and_then(|(header, outer)| self.sad.find(header.spi, outer.dst));
         if packet.header.is_none() {
             packet.fault = Some(DropReason::Malformed);
-        } else if let Some(at) = found {
-            packet.sa = Some(at);
-            let inbound = &mut self.sad.entry_mut(at).state.inbound;
+        } else if let Some((sa, entry)) = found.and_then(|sa| Some((sa, self.sad.entry_mut(sa)?))) {
+            packet.sa = Some(sa);
+            let inbound = &mut entry.state.inbound;
             match inbound.prepare(esp) {
                 Err(Malformed) => packet.fault = Some(DropReason::Malformed),
+                Ok(_) if inbound.is_guessing() => {
+                    packet.fault = None;
+                    let place = self.opening.push(sa, esp, Stage::Held);
+                    packet.place = Some(place);
+                    let stage = open_guessing(inbound, &mut self.opening, place);
+                    packet.accept(stage, inbound, self.opening.octets(place));
+                }
                 Ok(prepared) => {
                     packet.fault = None;
-                    packet.at = self.opened.len()..self.opened.len() + esp.len();
-                    self.opened.extend_from_slice(esp);
-                    packet.stage = if inbound.is_guessing() {
-                        let stage = open_alone(inbound, &mut self.opened[packet.at.clone()]);
-                        packet.accept(stage, inbound, &self.opened);
-                        stage
-                    } else {
-                        Stage::Prepared(prepared)
-                    };
+                    packet.place = Some(self.opening.push(sa, esp, Stage::Prepared(prepared)));
                 }
             }
         }
         self.packets.push(packet);
     }
 
-    /// Verifies and decrypts what is prepared, in one call.
-    fn open(&mut self) {
-        let mut jobs = Vec::with_capacity(self.packets.len());
-        let mut owners = Vec::with_capacity(self.packets.len());
-        let mut rest = &mut self.opened[..];
-        for (owner, packet) in self.packets.iter().enumerate() {
-            let (octets, after) = rest.split_at_mut(packet.at.len());
-            rest = after;
-            if let (Stage::Prepared(prepared), Some(sa)) = (packet.stage, packet.sa) {
-                jobs.push(self.sad.entry(sa).state.inbound.job(&prepared, octets));
-                owners.push(owner);
-            }
-        }
-        open_burst(&mut jobs);
-        for (job, owner) in jobs.iter().zip(owners) {
-            let packet = &mut self.packets[owner];
-            if let Stage::Prepared(prepared) = packet.stage {
-                packet.stage = match job.status {
-                    Status::Done => Stage::Opened(prepared),
-                    _ => Stage::Failed(prepared),
-                };
-            }
-        }
-    }
-
     /// Accepts an opened packet's number and checks what it holds.
     #[inline]
     fn finish(&mut self, index: usize) {
         let packet = &mut self.packets[index];
-        let Some(sa) = packet.sa else { return };
-        let entry = self.sad.entry_mut(sa);
+        let Some((sa, place)) = packet.sa.zip(packet.place) else { return };
+        let Some(entry) = self.sad.entry_mut(sa) else { return };
         let inbound = &mut entry.state.inbound;
         if !packet.is_accepted {
-            if let Stage::Failed(prepared) = packet.stage
+            if let Stage::Failed(prepared) = self.opening.stage(place)
                 && inbound
-                    .prepare(&self.opened[packet.at.clone()])
+                    .prepare(self.opening.octets(place))
                     .is_ok_and(|now| now.sequence != prepared.sequence)
             {
                 // A packet before it in this burst has moved the window on: its number is another now.
-                packet.stage = open_alone(inbound, &mut self.opened[packet.at.clone()]);
+                open_guessing(inbound, &mut self.opening, place);
             }
-            let stage = packet.stage;
-            packet.accept(stage, inbound, &self.opened);
+            let stage = self.opening.stage(place);
+            packet.accept(stage, inbound, self.opening.octets(place));
         }
-        if packet.fault.is_some() || !packet.stage.is_opened() {
+        if packet.fault.is_some() || !matches!(self.opening.stage(place), Stage::Opened(_)) {
             return;
         }
-        let plaintext = inbound.plaintext(&self.opened[packet.at.clone()]);
+        let plaintext = inbound.plaintext(self.opening.octets(place));
         let (Some(trailer), Some(outer)) = (packet.trailer, &packet.outer) else { return };
         let payload_len = trailer.padding(plaintext).map_or(0, |padding| padding.start);
         packet.fault = match (entry.sa.mode, trailer.next_header) {
             (_, protocol::NONE) | (Mode::Transport, _) => None,
-            (Mode::Tunnel, protocol::IPV4 | protocol::IPV6) => {
-                let inner = Inner::read(entry.sa.mode, trailer.next_header, &plaintext[..payload_len], outer);
+            (Mode::Tunnel, protocol::IPV4 | protocol::IPV6) | (Mode::Beet, _) => {
+                let inner = Inner::read(&entry.sa, trailer.next_header, &plaintext[..payload_len], outer);
                 inner.is_none().then_some(DropReason::InnerMalformed)
             }
             (Mode::Tunnel, _) => Some(DropReason::BadNextHeader),
@@ -270,18 +215,21 @@ impl Inspector {
     /// Encrypts what was opened again, in one call, and compares it with what was received.
     fn reseal(&mut self, frames: &[Frame<'_>]) {
         self.again.clear();
-        self.again.extend_from_slice(&self.opened);
+        self.again.extend_from_slice(self.opening.all());
         let mut jobs = Vec::with_capacity(self.packets.len());
+        let mut owners = Vec::with_capacity(self.packets.len());
         let mut rest = &mut self.again[..];
         for packet in &mut self.packets {
-            let (octets, after) = rest.split_at_mut(packet.at.len());
+            let Some(place) = packet.place else { continue };
+            let (octets, after) = rest.split_at_mut(self.opening.range(place).len());
             rest = after;
-            let (Stage::Opened(prepared), Some(sa), Some(trailer)) =
-                (packet.stage, packet.sa, packet.trailer)
+            let entry = packet.sa.and_then(|sa| self.sad.entry(sa));
+            let (Stage::Opened(prepared), Some(entry), Some(trailer), Some(outer)) =
+                (self.opening.stage(place), entry, packet.trailer, &packet.outer)
             else {
                 continue;
             };
-            let inbound = &self.sad.entry(sa).state.inbound;
+            let inbound = &entry.state.inbound;
             let plaintext = inbound.plaintext_range(octets.len());
             let Some(padding) = trailer.padding(&octets[plaintext.clone()]) else { continue };
             // Padding as this end would write it: an odd one shows as a difference.
@@ -289,16 +237,12 @@ impl Inspector {
                 *octet = regular;
             }
             jobs.push(inbound.job(&prepared, octets));
-            packet.stage = Stage::Resealing(prepared);
+            let received = &frames[packet.frame].octets[outer.esp.clone()];
+            owners.push((&mut packet.reencryption, received, entry.sa.suite.icv_len()));
         }
         danger::seal_burst(&mut jobs);
-        for packet in &mut self.packets {
-            if let (Stage::Resealing(_), Some(sa), Some(outer)) = (packet.stage, packet.sa, &packet.outer) {
-                let received = &frames[packet.frame].octets[outer.esp.clone()];
-                let icv_len = self.sad.entry(sa).sa.suite.icv_len();
-                packet.reencryption =
-                    Some(Reencryption::compare(received, &self.again[packet.at.clone()], icv_len));
-            }
+        for (job, (reencryption, received, icv_len)) in jobs.iter().zip(owners) {
+            *reencryption = Some(Reencryption::compare(received, job.packet, icv_len));
         }
     }
 
@@ -309,13 +253,14 @@ impl Inspector {
         if packet.fault.is_none() && !packet.reencryption.is_some_and(Reencryption::matches) {
             packet.fault = Some(DropReason::ReencryptMismatch);
         }
-        if let Some(sa) = packet.sa {
-            let counts = &mut self.sad.entry_mut(sa).counts;
+        let octets = packet.place.map_or(0, |place| self.opening.range(place).len());
+        if let Some(entry) = packet.sa.and_then(|sa| self.sad.entry_mut(sa)) {
+            let counts = &mut entry.counts;
             match packet.fault {
                 Some(reason) => counts.count_failure(reason),
                 None => {
                     counts.packets += 1;
-                    counts.bytes += packet.at.len() as u64;
+                    counts.bytes += octets as u64;
                     counts.replays += u64::from(packet.replay.is_some_and(|replay| replay != Replay::Fresh));
                 }
             }
@@ -326,12 +271,14 @@ impl Inspector {
     /// Everything that was found in a packet.
     fn explain<'a>(&'a self, packet: &'a Packet, frame: &Frame<'a>, verdict: Verdict) -> Explanation<'a> {
         let esp = packet.outer.as_ref().map_or(&[][..], |outer| &frame.octets[outer.esp.clone()]);
-        let entry = packet.sa.map(|sa| self.sad.entry(sa));
+        let entry = packet.sa.and_then(|sa| self.sad.entry(sa));
         let parts = entry.map_or(0..0, |entry| entry.state.inbound.plaintext_range(esp.len()));
-        let prepared = packet.stage.prepared();
+        let stage = packet.place.map(|place| self.opening.stage(place));
+        let prepared = stage.as_ref().and_then(Stage::prepared);
+        let opened = packet.place.map_or(&[][..], |place| self.opening.octets(place));
         let decrypted =
             entry.zip(packet.trailer).zip(packet.outer.as_ref()).map(|((entry, trailer), outer)| {
-                let plaintext = entry.state.inbound.plaintext(&self.opened[packet.at.clone()]);
+                let plaintext = entry.state.inbound.plaintext(opened);
                 let padding = trailer.padding(plaintext);
                 let payload = &plaintext[..padding.as_ref().map_or(0, |padding| padding.start)];
                 Decrypted {
@@ -339,7 +286,7 @@ impl Inspector {
                     padding: padding.map_or(&[], |padding| &plaintext[padding]),
                     pad_len: trailer.pad_len,
                     next_header: trailer.next_header,
-                    inner: Inner::read(entry.sa.mode, trailer.next_header, payload, outer),
+                    inner: Inner::read(&entry.sa, trailer.next_header, payload, outer),
                     reencryption: packet.reencryption,
                 }
             });
@@ -358,7 +305,7 @@ impl Inspector {
                 .zip(prepared)
                 .and_then(|(entry, prepared)| entry.state.inbound.icv(prepared, esp)),
             sequence: prepared.map(|prepared| prepared.sequence),
-            verified: prepared.map(|_| packet.stage.is_opened()),
+            verified: prepared.map(|_| matches!(stage, Some(Stage::Opened(_)))),
             replay: packet.replay,
             decrypted,
             verdict,
@@ -375,8 +322,7 @@ impl Packet {
             header: header.and_then(|outer| Header::read(&octets[outer.esp.clone()])),
             outer,
             sa: None,
-            at: 0..0,
-            stage: Stage::Refused,
+            place: None,
             is_accepted: false,
             replay: None,
             trailer: None,
@@ -387,11 +333,10 @@ impl Packet {
 
     /// Takes the outcome of the transform: of an opened packet the number is accepted and the trailer checked.
     #[inline]
-    fn accept(&mut self, stage: Stage, inbound: &mut InboundSa, opened: &[u8]) {
+    fn accept(&mut self, stage: Stage, inbound: &mut InboundSa, octets: &[u8]) {
         self.is_accepted = true;
         match stage {
             Stage::Opened(prepared) => {
-                let octets = &opened[self.at.clone()];
                 // Asked again: a packet of the same burst may have borne this number.
                 self.replay = Some(inbound.window().check(prepared.sequence));
                 let checked = inbound.finish(&prepared, octets);
@@ -410,16 +355,12 @@ impl Packet {
 }
 
 /// Takes one packet through all its attempts.
-fn open_alone(inbound: &InboundSa, octets: &mut [u8]) -> Stage {
-    let mut stage = Stage::Refused;
+fn open_guessing(inbound: &InboundSa, opening: &mut Opening, place: usize) -> Stage {
     for attempt in 0.. {
-        let Ok(Some(prepared)) = inbound.attempt(octets, attempt) else { break };
-        let mut jobs = [inbound.job(&prepared, octets)];
-        open_burst(&mut jobs);
-        if jobs[0].status == Status::Done {
-            return Stage::Opened(prepared);
+        let Ok(Some(prepared)) = inbound.attempt(opening.octets(place), attempt) else { break };
+        if let stage @ Stage::Opened(_) = opening.open_alone(place, inbound, prepared) {
+            return stage;
         }
-        stage = Stage::Failed(prepared);
     }
-    stage
+    opening.stage(place)
 }

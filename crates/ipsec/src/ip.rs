@@ -9,6 +9,7 @@ use std::ops::Range;
 /// Protocol numbers (IANA), also as IPv6 extension headers and ESP next headers.
 pub(crate) mod protocol {
     pub(crate) const HOP_BY_HOP: u8 = 0;
+    pub(crate) const ICMP: u8 = 1;
     pub(crate) const IPV4: u8 = 4;
     pub(crate) const TCP: u8 = 6;
     pub(crate) const UDP: u8 = 17;
@@ -16,10 +17,14 @@ pub(crate) mod protocol {
     pub(crate) const IPV6: u8 = 41;
     pub(crate) const ROUTING: u8 = 43;
     pub(crate) const FRAGMENT: u8 = 44;
+    pub(crate) const GRE: u8 = 47;
     pub(crate) const ESP: u8 = 50;
     pub(crate) const AH: u8 = 51;
+    pub(crate) const ICMPV6: u8 = 58;
     pub(crate) const NONE: u8 = 59;
     pub(crate) const DESTINATION_OPTIONS: u8 = 60;
+    /// The pseudo header of mode beet (RFC 7402 Appendix B).
+    pub(crate) const BEET: u8 = 94;
     pub(crate) const SCTP: u8 = 132;
     pub(crate) const MOBILITY: u8 = 135;
     pub(crate) const UDP_LITE: u8 = 136;
@@ -28,9 +33,9 @@ pub(crate) mod protocol {
 }
 
 /// Shortest IPv4 header in octets.
-const IPV4_MIN_LEN: usize = 20;
+pub(crate) const IPV4_MIN_LEN: usize = 20;
 /// IPv6 header in octets.
-const IPV6_LEN: usize = 40;
+pub(crate) const IPV6_LEN: usize = 40;
 /// UDP header in octets.
 pub(crate) const UDP_LEN: usize = 8;
 /// Extension headers that a packet may have before it counts as malformed. Each costs a step, and a packet of
@@ -53,6 +58,15 @@ pub(crate) enum Fragment {
     First,
     /// A later one.
     Later,
+}
+
+/// How far headers are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UpTo {
+    /// Past everything that ESP may stand behind.
+    Esp,
+    /// To what selectors call the next layer protocol: past [`is_extension`] alone.
+    NextLayer,
 }
 
 /// An IP packet's headers, read.
@@ -98,9 +112,48 @@ impl Ip {
                 let protocol = octets.get(if version == 4 { 9 } else { 6 }).copied();
                 Err(Unreadable { protocol, payload: None, is_cut: false })
             }
-            _ if version == 4 => read_v4(octets, wire_len),
-            _ => read_v6(octets, wire_len),
+            _ if version == 4 => read_v4(octets, wire_len, UpTo::Esp),
+            _ => read_v6(octets, wire_len, UpTo::Esp),
         }
+    }
+
+    /// Reads a whole packet of either version as selectors see it: up to its next layer protocol, of which AH and
+    /// ESP are two (RFC 4301 §4.4.1.1). Of a later fragment of IPv6 an extension header may be all that is known.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub(crate) fn read_next_layer(packet: &[u8]) -> Result<Self, Unreadable> {
+        match packet.first().map(|first| first >> 4) {
+            Some(4) => read_v4(packet, packet.len(), UpTo::NextLayer),
+            Some(6) => read_v6(packet, packet.len(), UpTo::NextLayer),
+            _ => Err(Unreadable { protocol: None, payload: None, is_cut: false }),
+        }
+    }
+
+    /// The same of a packet whose IP header is not here: of `payload`, which `next_header` begins.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`]: an extension header's length is wrong.
+    pub(crate) fn of_payload(
+        src: IpAddr,
+        dst: IpAddr,
+        next_header: u8,
+        payload: &[u8],
+    ) -> Result<Self, Unreadable> {
+        let len = payload.len();
+        let ip = Self {
+            src,
+            dst,
+            len,
+            protocol: next_header,
+            protocol_at: 0,
+            payload: 0..len,
+            fragment: None,
+            checksum: None,
+        };
+        if src.is_ipv6() { skip_extensions(payload, ip, UpTo::NextLayer) } else { Ok(ip) }
     }
 }
 
@@ -108,7 +161,7 @@ fn word(octets: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([octets[at], octets[at + 1]])
 }
 
-fn read_v4(octets: &[u8], wire_len: usize) -> Result<Ip, Unreadable> {
+fn read_v4(octets: &[u8], wire_len: usize, up_to: UpTo) -> Result<Ip, Unreadable> {
     let protocol = octets.get(9).copied();
     let short = |needed, payload| Unreadable { protocol, payload, is_cut: needed <= wire_len };
     let Some((header, _)) = octets.split_first_chunk::<IPV4_MIN_LEN>() else {
@@ -139,8 +192,8 @@ fn read_v4(octets: &[u8], wire_len: usize) -> Result<Ip, Unreadable> {
         checksum: Some(checksum(&octets[..header_len])),
     };
     // In a later fragment stands no header.
-    if ip.protocol == protocol::AH && ip.fragment != Some(Fragment::Later) {
-        skip_extensions(octets, ip)
+    if ip.protocol == protocol::AH && ip.fragment != Some(Fragment::Later) && up_to == UpTo::Esp {
+        skip_extensions(octets, ip, up_to)
     } else {
         Ok(ip)
     }
@@ -156,7 +209,7 @@ pub(crate) fn checksum(header: &[u8]) -> Checksum {
     Checksum { received, computed: !(sum as u16) }
 }
 
-fn read_v6(octets: &[u8], wire_len: usize) -> Result<Ip, Unreadable> {
+fn read_v6(octets: &[u8], wire_len: usize, up_to: UpTo) -> Result<Ip, Unreadable> {
     let protocol = octets.get(6).copied();
     let short = |needed, payload| Unreadable { protocol, payload, is_cut: needed <= wire_len };
     let Some((header, _)) = octets.split_first_chunk::<IPV6_LEN>() else {
@@ -180,12 +233,23 @@ fn read_v6(octets: &[u8], wire_len: usize) -> Result<Ip, Unreadable> {
         fragment: None,
         checksum: None,
     };
-    skip_extensions(octets, ip)
+    skip_extensions(octets, ip, up_to)
 }
 
-/// Follows extension headers (RFC 8200 §4) and AH to the upper layer.
-fn skip_extensions(octets: &[u8], mut ip: Ip) -> Result<Ip, Unreadable> {
+/// Whether selectors skip this header of IPv6: RFC 4301 §4.4.1.1 has a list of them.
+pub(crate) fn is_extension(protocol: u8) -> bool {
+    matches!(
+        protocol,
+        protocol::HOP_BY_HOP | protocol::ROUTING | protocol::FRAGMENT | protocol::DESTINATION_OPTIONS
+    )
+}
+
+/// Follows extension headers (RFC 8200 §4) and AH to the upper layer, or what `up_to` says.
+fn skip_extensions(octets: &[u8], mut ip: Ip, up_to: UpTo) -> Result<Ip, Unreadable> {
     for _ in 0..MAX_EXTENSIONS {
+        if up_to == UpTo::NextLayer && !is_extension(ip.protocol) {
+            return Ok(ip);
+        }
         let unreadable = Unreadable { protocol: Some(ip.protocol), payload: None, is_cut: false };
         let header = &octets[ip.payload.clone()];
         let len = match ip.protocol {
@@ -220,18 +284,19 @@ fn skip_extensions(octets: &[u8], mut ip: Ip) -> Result<Ip, Unreadable> {
     Err(Unreadable { protocol: Some(ip.protocol), payload: None, is_cut: false })
 }
 
-/// The ECN field of an IP packet: the two low bits of the traffic class.
-pub(crate) fn ecn(packet: &[u8]) -> u8 {
-    if packet[0] >> 4 == 4 { packet[1] & 3 } else { packet[1] >> 4 & 3 }
+/// The traffic class of a whole IP header, in IPv4 the octet that was TOS: DSCP, and ECN in the two low bits.
+pub(crate) fn traffic_class(header: &[u8]) -> u8 {
+    if header[0] >> 4 == 4 { header[1] } else { header[0] << 4 | header[1] >> 4 }
 }
 
-/// Sets the ECN field, and the checksum of an IPv4 header.
-pub(crate) fn set_ecn(packet: &mut [u8], ecn: u8) {
+/// Sets the traffic class, and the checksum of an IPv4 header.
+pub(crate) fn set_traffic_class(packet: &mut [u8], class: u8) {
     if packet[0] >> 4 == 4 {
-        packet[1] = packet[1] & !3 | ecn;
+        packet[1] = class;
         fix_checksum(packet);
     } else {
-        packet[1] = packet[1] & !0x30 | ecn << 4;
+        packet[0] = packet[0] & 0xf0 | class >> 4;
+        packet[1] = packet[1] & 0x0f | class << 4;
     }
 }
 
@@ -251,6 +316,38 @@ fn fix_checksum(packet: &mut [u8]) {
     let header_len = usize::from(packet[0] & 0xf) * 4;
     let sum = checksum(&packet[..header_len]).computed;
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// Corrects the checksum of the TCP segment or UDP datagram whose pseudo-header had the address `old` and has `new` now
+/// (RFC 1624). UDP over IPv4 may have none.
+pub(crate) fn replace_address_in_checksum(protocol: u8, upper: &mut [u8], old: IpAddr, new: IpAddr) {
+    let at = match protocol {
+        protocol::TCP => 16,
+        protocol::UDP => 6,
+        _ => return,
+    };
+    let Some(field) = upper.get_mut(at..at + 2) else { return };
+    let received = word(field, 0);
+    if protocol == protocol::UDP && received == 0 || old.is_ipv4() != new.is_ipv4() {
+        return;
+    }
+    let sum = |address: IpAddr, mask: u16| -> u32 {
+        let words = |octets: &[u8]| octets.chunks_exact(2).map(|pair| u32::from(word(pair, 0) ^ mask)).sum();
+        match address {
+            IpAddr::V4(address) => words(&address.octets()),
+            IpAddr::V6(address) => words(&address.octets()),
+        }
+    };
+    // At most 17 words: the second fold carries at most once more.
+    let sum = u32::from(!received) + sum(old, 0xffff) + sum(new, 0);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let corrected = match !(sum as u16) {
+        // No checksum, in UDP.
+        0 if protocol == protocol::UDP => 0xffff,
+        corrected => corrected,
+    };
+    field.copy_from_slice(&corrected.to_be_bytes());
 }
 
 /// Source and destination port at the start of an upper-layer header that has them.

@@ -8,8 +8,9 @@
 //!                                    └──► Explanation: what was found, to whoever observes
 //!
 //!   xfrm::parse(text) ──► Sad::receiving ──► Receiver
-//!                                    │ receive_burst(IP packets)
-//!                                    └──► the packets inside, or why not
+//!                                    │ receive_burst(now, IP packets)
+//!                                    ├──► the packets inside, or why not
+//!                                    └──► Event: audits, lifetimes, a peer that moved
 //! ```
 //!
 //! ```
@@ -37,33 +38,44 @@
 //! an IP fragment can't be verified. ESP is found behind up to two VLAN tags, IP headers with their options and
 //! extension headers, and UDP to port 4500 or to an SA's; behind anything else (three tags, MPLS, PPPoE, another
 //! tunnel) it is not looked for. A later IP fragment of a UDP datagram shows no port and passes. An SA is found by SPI
-//! and the header's destination, whatever a routing header says; that its encapsulation and source address are those
-//! of the packet is for the receiver to check. No I/O, clock, thread, log or randomness.
+//! and the header's destination, whatever a routing header says. Whether a packet had to be protected at all, and by
+//! which SA, is for the policy: a receiver checks the SA's own selector. No I/O, clock, thread, log or randomness.
 
 #![forbid(unsafe_code)]
 
 mod algorithm;
+mod beet;
+mod decapsulate;
 mod ecn;
 mod event;
 mod explanation;
+mod flow;
 mod inner;
 mod inspect;
 mod ip;
+mod lifetime;
+mod opening;
 mod outer;
 mod receive;
+mod receiving;
 mod sa;
 mod sad;
+mod selector;
 mod verdict;
 pub mod xfrm;
 
 pub use espwire_esp::{HEADER_LEN, Icv, Replay, Suite};
 pub use event::{Audit, Event, LimitKind, SaId};
 pub use explanation::{Decrypted, Explanation, Observer, Reencryption};
+pub use flow::{Flow, Upper};
 pub use inner::Inner;
 pub use inspect::{Frame, Inspector, MAX_BURST};
 pub use ip::Checksum;
+pub use lifetime::{Expired, Lifetime, Reached};
 pub use outer::{Outer, UdpPorts};
-pub use receive::{Received, Receiver};
+pub use receive::{Delivered, Received, Receiver};
+pub use receiving::Receiving;
 pub use sa::{Fingerprint, Mode, Sa, SaCounts};
-pub use sad::{Observing, Receiving, Sad, SadError, Sending};
+pub use sad::{Observing, Sad, SadError, Sending};
+pub use selector::{AddressRange, Selector, SelectorError, UpperSelector, ValueRange};
 pub use verdict::{DropReason, Passed, Verdict};

@@ -41,6 +41,8 @@ pub struct Outer {
     pub udp: Option<UdpPorts>,
     /// Checksum of the outer IPv4 header; `None` for IPv6.
     pub checksum: Option<Checksum>,
+    /// Flow label of the outer IPv6 header; `None` for IPv4.
+    pub flow_label: Option<u32>,
     /// Where the IP header stands in the frame.
     pub ip_at: usize,
     /// Where the octet stands that names ESP, or UDP, as the IP packet's protocol.
@@ -116,6 +118,7 @@ fn find_in_ip(
         dst: ip.dst,
         udp: None,
         checksum: ip.checksum,
+        flow_label: flow_label(packet),
         ip_at: at,
         protocol_at: at + ip.protocol_at,
         esp: at + ip.payload.start..at + ip.payload.end,
@@ -161,6 +164,12 @@ fn find_in_ip(
         Some(reason) => Content::Faulty(reason, Some(outer)),
         None => Content::Esp(outer),
     }
+}
+
+/// The flow label of an IPv6 header.
+fn flow_label(packet: &[u8]) -> Option<u32> {
+    let word = packet.first_chunk().map(|word| u32::from_be_bytes(*word))?;
+    (word >> 28 == 6).then_some(word & 0xf_ffff)
 }
 
 /// Whether headers that broke off may have hidden ESP: at ESP, at an extension header, at UDP to a port of UDP

@@ -1,227 +1,355 @@
 //! Inbound processing (RFC 4301 §5.2, RFC 4303 §3.4): ESP packets in, the packets that they protect out.
+//!
+//! A burst comes to exactly what its packets come to one by one. Two passes see to that:
+//!
+//! 1. All packets are read, and what then seems worth it is opened in one call. Nothing is decided here.
+//! 2. Each packet is judged in its turn, with the windows and lifetimes that those before it left. Where the first pass
+//!    foresaw wrongly (a packet before it has moved the window on, so that its number is another, or it is new after
+//!    all), the packet is opened then.
+//!
+//! Left to others: that a packet which was not protected needn't have been (RFC 4301 §5.2 step 3b), that the SA is one
+//! which the policy asks for, and AH, which is skipped where it stands before ESP. The source address of the outer
+//! header is no matter of the SA's: in transport mode its selector sees it.
 
 use std::ops::Range;
+use std::time::Duration;
 
-use espwire_esp::{InboundSa, Malformed, Prepared, Replay, Status, Trailer, TrailerFault, open_burst};
+use espwire_esp::{Header, Malformed, Prepared, Replay, TrailerFault};
 
-use crate::ecn;
-use crate::inner::Inner;
-use crate::ip::{self, protocol};
+use crate::decapsulate::{Inside, Verified};
+use crate::event::{Audit, Event, SaId};
+use crate::ip::{Fragment, Ip};
+use crate::lifetime::Expired;
+use crate::opening::{Opening, Stage};
 use crate::outer::{Content, Outer, find_esp_in_packet};
-use crate::sa::Mode;
-use crate::sad::{Receiving, Sad};
+use crate::receiving::Receiving;
+use crate::sad::{Entry, Sad};
 use crate::verdict::{DropReason, Passed};
-use crate::xfrm::Selector;
 
 /// What became of a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
-    /// It was ESP, and held this packet: octets of [`Receiver::octets`].
-    Packet(Range<usize>),
+    /// It was ESP, and held this packet.
+    Packet(Delivered),
     /// It is none of ESP's, and goes on as it came.
     Pass(Passed),
     /// It ends here.
     Drop(DropReason),
 }
 
-/// The receiving side of an IPsec implementation: SAs with their anti-replay windows, and a place for what comes out.
-pub struct Receiver {
-    sad: Sad<Receiving>,
-    /// The burst's ESP packets, then the packets that were in them.
-    octets: Vec<u8>,
-    packets: Vec<Packet>,
+/// A packet to be delivered, which [`Receiver::packet`] has until the next burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    place: usize,
+    /// The SA that protected it.
+    pub sa: SaId,
 }
 
-/// One ESP packet of a burst on its way.
-struct Packet {
-    index: usize,
+/// The receiving side of an IPsec implementation: SAs with their anti-replay windows, and a place for what comes out.
+#[derive(Default)]
+pub struct Receiver {
+    sad: Sad<Receiving>,
+    opening: Opening,
+    /// Packets that were put together again.
+    built: Vec<u8>,
+    /// Where the packets to be delivered stand. Of all others no octet is to be had.
+    delivered: Vec<Place>,
+    steps: Vec<Step>,
+}
+
+/// Where a packet to be delivered stands.
+enum Place {
+    /// In `opening`.
+    Opened(Range<usize>),
+    /// In `built`.
+    Built(Range<usize>),
+}
+
+/// What the first pass says of a packet.
+enum Step {
+    Pass(Passed),
+    /// No SA is found for it: what can't be read, and what none is for.
+    Faulty(DropReason, Option<Outer>),
+    Esp(EspPacket),
+}
+
+/// An ESP packet with its SA.
+struct EspPacket {
     outer: Outer,
+    header: Header,
     sa: usize,
-    prepared: Prepared,
-    /// Where it stands in `octets`.
-    at: Range<usize>,
-    is_open: bool,
+    /// In `opening`.
+    place: usize,
 }
 
 impl Receiver {
     /// A receiver with these SAs ([`Sad::receiving`]).
     #[must_use]
     pub fn new(sad: Sad<Receiving>) -> Self {
-        Self { sad, octets: Vec::new(), packets: Vec::new() }
+        Self { sad, ..Self::default() }
     }
 
-    /// Its SAs.
+    /// Its SAs, with what was counted.
     #[must_use]
     pub fn sad(&self) -> &Sad<Receiving> {
         &self.sad
     }
 
-    /// The packets of the last burst that are to be delivered, and whatever stands between them.
-    #[must_use]
-    pub fn octets(&self) -> &[u8] {
-        &self.octets
+    /// Its SAs, to be added and removed.
+    pub fn sad_mut(&mut self) -> &mut Sad<Receiving> {
+        &mut self.sad
     }
 
-    /// Receives a burst of IP packets, in order, and appends what became of each to `received`.
+    /// A packet that the last burst delivered. Empty for one of an earlier burst, or another packet of the last one.
+    #[must_use]
+    pub fn packet(&self, delivered: Delivered) -> &[u8] {
+        match self.delivered.get(delivered.place) {
+            Some(Place::Opened(range)) => &self.opening.all()[range.clone()],
+            Some(Place::Built(range)) => &self.built[range.clone()],
+            None => &[],
+        }
+    }
+
+    /// Tells of the SAs whose lifetime in time has reached a limit, without waiting for a packet. For a timer.
+    pub fn check_lifetimes(&mut self, now: Duration, events: &mut Vec<Event>) {
+        for entry in self.sad.entries_mut() {
+            // Its next packet is dropped; until then there is nothing to do.
+            let _ = check_lifetime(entry, now, events);
+        }
+    }
+
+    /// Receives a burst of IP packets at `now`, in order. Appends what became of each to `received`, and what else is
+    /// to be told to `events`. `now` is a monotonic clock's, the one with which the SAs were added.
     ///
-    /// 1. Lengths and headers; the SA by SPI and destination.
-    /// 2. The anti-replay window is asked.
-    /// 3. The ICV, then decryption, all SAs in one call.
-    /// 4. The window is asked again, since a packet of the same burst may have borne the number, and told.
-    /// 5. Padding, next header, inner header, the SA's selector, ECN.
+    /// 1. Lengths and headers; the SA.
+    /// 2. The SA's lifetime; its encapsulation; the packet's length.
+    /// 3. The anti-replay window is asked.
+    /// 4. The ICV, then decryption.
+    /// 5. The window is told, the packet counts to the lifetime.
+    /// 6. Padding, next header, inner header, the SA's selector, ECN.
     ///
     /// A packet's octets beyond the length in its IP header are no part of it.
-    ///
-    /// Not judged yet: that encapsulation and source address are the SA's, and a selector's ICMP type and code.
-    pub fn receive_burst(&mut self, packets: &[&[u8]], received: &mut Vec<Received>) {
-        self.octets.clear();
-        self.packets.clear();
-        let first = received.len();
-        for (index, packet) in packets.iter().enumerate() {
-            received.push(match find_esp_in_packet(packet, |port| self.sad.is_natt(port)) {
-                Content::Other(Passed::NattKeepalive) => Received::Drop(DropReason::NattKeepalive),
-                Content::Other(passed) => Received::Pass(passed),
-                Content::Faulty(reason, _) => Received::Drop(reason),
-                // Settled below, if it is admitted.
-                Content::Esp(outer) => match self.admit(index, outer, packet) {
-                    Ok(()) => Received::Drop(DropReason::AuthFail),
-                    Err(reason) => Received::Drop(reason),
-                },
+    pub fn receive_burst(
+        &mut self,
+        now: Duration,
+        packets: &[&[u8]],
+        received: &mut Vec<Received>,
+        events: &mut Vec<Event>,
+    ) {
+        self.opening.clear();
+        self.built.clear();
+        self.delivered.clear();
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.extend(packets.iter().map(|packet| self.read(packet)));
+        self.opening.open(&self.sad);
+        for (step, packet) in steps.drain(..).zip(packets) {
+            received.push(match step {
+                Step::Pass(passed) => Received::Pass(passed),
+                Step::Faulty(reason, outer) => {
+                    audit_unassigned(reason, outer.as_ref(), packet, now, events);
+                    Received::Drop(reason)
+                }
+                Step::Esp(esp) => self.receive(now, &esp, packet, events),
             });
         }
-        self.open();
-        for at in 0..self.packets.len() {
-            let index = self.packets[at].index;
-            received[first + index] = match self.finish(at, packets[index]) {
-                Ok(range) => Received::Packet(range),
-                Err(reason) => Received::Drop(reason),
-            };
-        }
+        self.steps = steps;
     }
 
-    /// Finds the packet's SA, asks its window, and copies the packet.
-    fn admit(&mut self, index: usize, outer: Outer, packet: &[u8]) -> Result<(), DropReason> {
+    /// The first pass: finds a packet's SA, and copies what is to be opened.
+    fn read(&mut self, packet: &[u8]) -> Step {
+        let outer = match find_esp_in_packet(packet, |port| self.sad.is_natt(port)) {
+            Content::Other(Passed::NattKeepalive) => {
+                return Step::Faulty(DropReason::NattKeepalive, None);
+            }
+            Content::Other(passed) => return Step::Pass(passed),
+            Content::Faulty(reason, outer) => return Step::Faulty(reason, outer),
+            Content::Esp(outer) => outer,
+        };
         let esp = &packet[outer.esp.clone()];
-        let header = espwire_esp::Header::read(esp).ok_or(DropReason::Malformed)?;
-        let sa = self.sad.find(header.spi, outer.dst).ok_or(DropReason::NoSa)?;
-        let inbound = &self.sad.entry(sa).state.inbound;
-        let prepared = inbound.prepare(esp).map_err(|Malformed| DropReason::Malformed)?;
-        judge(prepared.replay)?;
-        let at = self.octets.len()..self.octets.len() + esp.len();
-        self.octets.extend_from_slice(esp);
-        self.packets.push(Packet { index, outer, sa, prepared, at, is_open: false });
-        Ok(())
-    }
-
-    /// Verifies and decrypts what was admitted, in one call.
-    fn open(&mut self) {
-        let mut jobs = Vec::with_capacity(self.packets.len());
-        let mut rest = &mut self.octets[..];
-        for packet in &self.packets {
-            let (octets, after) = rest.split_at_mut(packet.at.len());
-            rest = after;
-            jobs.push(self.sad.entry(packet.sa).state.inbound.job(&packet.prepared, octets));
-        }
-        open_burst(&mut jobs);
-        let is_open: Vec<_> = jobs.iter().map(|job| job.status == Status::Done).collect();
-        for (packet, is_open) in self.packets.iter_mut().zip(is_open) {
-            packet.is_open = is_open;
-        }
-    }
-
-    /// From a verified packet to what it protects.
-    fn finish(&mut self, at: usize, received: &[u8]) -> Result<Range<usize>, DropReason> {
-        let packet = &mut self.packets[at];
-        let entry = self.sad.entry_mut(packet.sa);
-        let octets = &mut self.octets[packet.at.clone()];
-        if !packet.is_open {
-            retry(&entry.state.inbound, packet, octets)?;
-        }
-        judge(entry.state.inbound.window().check(packet.prepared.sequence))?;
-        let trailer = entry.state.inbound.finish(&packet.prepared, octets).map_err(|fault| match fault {
-            TrailerFault::Alignment => DropReason::BadAlign,
-            TrailerFault::PadLength => DropReason::BadPadLen,
-            TrailerFault::Padding => DropReason::BadPadding,
-        })?;
-        let plaintext = entry.state.inbound.plaintext_range(octets.len());
-        let padding = trailer.padding(&octets[plaintext.clone()]).ok_or(DropReason::BadPadLen)?;
-        let payload = plaintext.start..plaintext.start + padding.start;
-        if trailer.next_header == protocol::NONE {
-            return Err(DropReason::Dummy);
-        }
-        let inner_is_ip = matches!(trailer.next_header, protocol::IPV4 | protocol::IPV6);
-        if entry.sa.mode == Mode::Tunnel && !inner_is_ip {
-            return Err(DropReason::BadNextHeader);
-        }
-        let inner = Inner::read(entry.sa.mode, trailer.next_header, &octets[payload.clone()], &packet.outer)
-            .ok_or(DropReason::InnerMalformed)?;
-        if entry.sa.selector.as_ref().is_some_and(|selector| !selects(selector, &inner)) {
-            return Err(DropReason::Selector);
-        }
-        match entry.sa.mode {
-            Mode::Tunnel => {
-                let inner = payload.start..payload.start + inner.len;
-                ecn::decapsulate(&received[packet.outer.ip_at..], &mut octets[inner.clone()])?;
-                let start = packet.at.start;
-                Ok(start + inner.start..start + inner.end)
+        let Some(header) = Header::read(esp) else { return Step::Faulty(DropReason::Malformed, Some(outer)) };
+        let found = self.sad.find(header.spi, outer.dst);
+        let Some((sa, entry)) = found.and_then(|sa| Some((sa, self.sad.entry(sa)?))) else {
+            return Step::Faulty(DropReason::NoSa, Some(outer));
+        };
+        let stage = match entry.state.inbound.prepare(esp) {
+            Ok(prepared) if prepared.replay == Replay::Fresh && encapsulation_is_right(entry, &outer) => {
+                Stage::Prepared(prepared)
             }
-            Mode::Transport => {
-                let payload = packet.at.start + payload.start..packet.at.start + payload.end;
-                let outer = packet.outer.clone();
-                Ok(self.restore(received, &outer, trailer, payload))
-            }
-        }
+            _ => Stage::Held,
+        };
+        Step::Esp(EspPacket { place: self.opening.push(sa, esp, stage), outer, header, sa })
     }
 
-    /// The packet as it was before ESP in transport mode: its headers, with the payload's protocol and the right
-    /// length and checksum, and the payload.
-    fn restore(
+    /// The second pass: judges a packet, and counts it.
+    fn receive(
         &mut self,
-        received: &[u8],
-        outer: &Outer,
-        trailer: Trailer,
-        payload: Range<usize>,
-    ) -> Range<usize> {
-        let udp_len = if outer.udp.is_some() { ip::UDP_LEN } else { 0 };
-        let headers = &received[outer.ip_at..outer.esp.start - udp_len];
-        let start = self.octets.len();
-        self.octets.extend_from_slice(headers);
-        self.octets.extend_from_within(payload);
-        let packet = &mut self.octets[start..];
-        packet[outer.protocol_at - outer.ip_at] = trailer.next_header;
-        ip::fix_len(packet);
-        start..self.octets.len()
+        now: Duration,
+        esp: &EspPacket,
+        packet: &[u8],
+        events: &mut Vec<Event>,
+    ) -> Received {
+        let Some(entry) = self.sad.entry_mut(esp.sa) else { return Received::Drop(DropReason::NoSa) };
+        let octets = self.opening.octets(esp.place);
+        let bytes = octets.len() as u64;
+        // Of an opened packet as of one that is not: the header stays, and so does the length.
+        let prepared = entry.state.inbound.prepare(octets);
+        let result = judge(entry, esp, prepared, now, &mut self.opening, events).and_then(|prepared| {
+            finish(entry, esp, prepared, packet, now, &mut self.opening, &mut self.built, events)
+        });
+        match result {
+            Ok(inside) => {
+                entry.counts.packets += 1;
+                entry.counts.bytes += bytes;
+                let start = self.opening.range(esp.place).start;
+                self.delivered.push(match inside {
+                    Inside::Opened(range) => Place::Opened(start + range.start..start + range.end),
+                    Inside::Built(range) => Place::Built(range),
+                });
+                Received::Packet(Delivered { place: self.delivered.len() - 1, sa: entry.sa.id() })
+            }
+            Err(reason) => {
+                entry.counts.count_failure(reason);
+                entry.counts.replays += u64::from(is_replay(reason));
+                if reason.is_auditable() {
+                    let low = u64::from(esp.header.sequence_low);
+                    let sequence = prepared.map_or(low, |prepared| prepared.sequence);
+                    let header = Some((esp.header.spi, sequence));
+                    events.push(Event::Audit(audit(reason, header, Some(&esp.outer), now)));
+                }
+                Received::Drop(reason)
+            }
+        }
     }
 }
 
-/// A packet that failed, whose number is another now that the burst's earlier packets have moved the window on.
-fn retry(inbound: &InboundSa, packet: &mut Packet, octets: &mut [u8]) -> Result<(), DropReason> {
-    let prepared = inbound.prepare(octets).map_err(|Malformed| DropReason::Malformed)?;
-    if prepared.sequence == packet.prepared.sequence {
-        return Err(DropReason::AuthFail);
+/// Whether the packet is the SA's, new, and verified; then it is open.
+fn judge(
+    entry: &mut Entry<Receiving>,
+    esp: &EspPacket,
+    prepared: Result<Prepared, Malformed>,
+    now: Duration,
+    opening: &mut Opening,
+    events: &mut Vec<Event>,
+) -> Result<Prepared, DropReason> {
+    check_lifetime(entry, now, events).map_err(|Expired| DropReason::Expired)?;
+    if !encapsulation_is_right(entry, &esp.outer) {
+        return Err(DropReason::Mismatch);
     }
-    judge(prepared.replay)?;
-    let mut jobs = [inbound.job(&prepared, octets)];
-    open_burst(&mut jobs);
-    packet.prepared = prepared;
-    if jobs[0].status == Status::Done { Ok(()) } else { Err(DropReason::AuthFail) }
+    let prepared = prepared.map_err(|Malformed| DropReason::Malformed)?;
+    match prepared.replay {
+        Replay::Fresh => {}
+        Replay::Zero => return Err(DropReason::ReplayZero),
+        Replay::Old => return Err(DropReason::ReplayOld),
+        Replay::Duplicate => return Err(DropReason::ReplayDup),
+    }
+    let stage = match opening.stage(esp.place) {
+        // Under another number than the one that it has by now it would not have verified.
+        Stage::Opened(foreseen) if foreseen.sequence != prepared.sequence => Stage::Failed(prepared),
+        stage @ (Stage::Opened(_) | Stage::Failed(_))
+            if stage.prepared().is_some_and(|foreseen| foreseen.sequence == prepared.sequence) =>
+        {
+            stage
+        }
+        _ => opening.open_alone(esp.place, &entry.state.inbound, prepared),
+    };
+    if matches!(stage, Stage::Opened(_)) { Ok(prepared) } else { Err(DropReason::AuthFail) }
 }
 
-fn judge(replay: Replay) -> Result<(), DropReason> {
-    match replay {
-        Replay::Fresh => Ok(()),
-        Replay::Zero => Err(DropReason::ReplayZero),
-        Replay::Old => Err(DropReason::ReplayOld),
-        Replay::Duplicate => Err(DropReason::ReplayDup),
+/// From a verified packet to the one inside.
+#[expect(clippy::too_many_arguments, reason = "the second half of one function")]
+fn finish(
+    entry: &mut Entry<Receiving>,
+    esp: &EspPacket,
+    prepared: Prepared,
+    packet: &[u8],
+    now: Duration,
+    opening: &mut Opening,
+    built: &mut Vec<u8>,
+    events: &mut Vec<Event>,
+) -> Result<Inside, DropReason> {
+    let Entry { sa, state, .. } = entry;
+    let octets = opening.octets_mut(esp.place);
+    let is_newest = prepared.sequence > state.inbound.window().top();
+    let finished = state.inbound.finish(&prepared, octets);
+    let plaintext = state.inbound.plaintext_range(octets.len());
+    // It was checked at this very time.
+    let _ = state.lifetime.on_packet(now, plaintext.len() as u64, |reached| {
+        events.push(reached.event(sa.id()));
+    });
+    if is_newest && let Some(ports) = esp.outer.udp {
+        // A packet that was late on its way came by the old mapping.
+        let new = (esp.outer.src, ports);
+        if let Some(old) = state.peer.replace(new).filter(|old| *old != new) {
+            events.push(Event::PeerMoved { sa: sa.id(), old, new });
+        }
+    }
+    let trailer = finished.map_err(|fault| match fault {
+        TrailerFault::Alignment => DropReason::BadAlign,
+        TrailerFault::PadLength => DropReason::BadPadLen,
+        TrailerFault::Padding => DropReason::BadPadding,
+    })?;
+    let padding = trailer.padding(&octets[plaintext.clone()]).ok_or(DropReason::BadPadLen)?;
+    let payload = plaintext.start..plaintext.start + padding.start;
+    let received = &packet[esp.outer.ip_at..];
+    let verified = Verified { sa, state, received, outer: &esp.outer, esp: octets, trailer, payload };
+    verified.decapsulate(built, events)
+}
+
+fn check_lifetime(
+    entry: &mut Entry<Receiving>,
+    now: Duration,
+    events: &mut Vec<Event>,
+) -> Result<(), Expired> {
+    let Entry { sa, state, .. } = entry;
+    state.lifetime.check(now, |reached| events.push(reached.event(sa.id())))
+}
+
+/// Whether the packet came as the SA's packets come: plain, or in UDP to the SA's port. A NAT may change the source
+/// port at any time (RFC 3948 §4).
+fn encapsulation_is_right(entry: &Entry<Receiving>, outer: &Outer) -> bool {
+    match (entry.sa.encap, outer.udp) {
+        (None, None) => true,
+        (Some(own), Some(ports)) => own.dst == ports.dst,
+        _ => false,
     }
 }
 
-/// Whether an inner packet is one of the selector's (RFC 4301 §4.4.1.1).
-fn selects(selector: &Selector, inner: &Inner<'_>) -> bool {
-    let (sport, dport) = inner.ports.map_or((None, None), |(src, dst)| (Some(src), Some(dst)));
-    selector.src.contains(inner.src)
-        && selector.dst.contains(inner.dst)
-        && selector.proto.is_none_or(|proto| proto == inner.protocol)
-        && selector.sport.is_none_or(|port| Some(port) == sport)
-        && selector.dport.is_none_or(|port| Some(port) == dport)
+fn is_replay(reason: DropReason) -> bool {
+    matches!(reason, DropReason::ReplayZero | DropReason::ReplayOld | DropReason::ReplayDup)
+}
+
+/// Tells of a packet without an SA that was dropped.
+fn audit_unassigned(
+    reason: DropReason,
+    outer: Option<&Outer>,
+    packet: &[u8],
+    now: Duration,
+    events: &mut Vec<Event>,
+) {
+    if !reason.is_auditable() {
+        return;
+    }
+    // In a later fragment stands no header.
+    let is_later = reason == DropReason::Fragment
+        && packet.first().is_some_and(|first| {
+            let ip = Ip::read(first >> 4, packet, packet.len());
+            ip.is_ok_and(|ip| ip.fragment == Some(Fragment::Later))
+        });
+    let header = outer
+        .filter(|_| !is_later)
+        .and_then(|outer| Header::read(&packet[outer.esp.clone()]))
+        .map(|header| (header.spi, header.sequence_low.into()));
+    events.push(Event::Audit(audit(reason, header, outer, now)));
+}
+
+fn audit(reason: DropReason, header: Option<(u32, u64)>, outer: Option<&Outer>, time: Duration) -> Audit {
+    Audit {
+        reason,
+        time,
+        spi: header.map(|(spi, _)| spi),
+        sequence: header.map(|(_, sequence)| sequence),
+        src: outer.map(|outer| outer.src),
+        dst: outer.map(|outer| outer.dst),
+        flow_label: outer.and_then(|outer| outer.flow_label),
+    }
 }

@@ -7,6 +7,7 @@ use espwire_esp::{KeyError, SaKey, Suite};
 use sha2::{Digest, Sha256};
 
 use crate::algorithm::{Algorithms, algorithms};
+use crate::event::SaId;
 use crate::outer::UdpPorts;
 use crate::sad::SadError;
 use crate::verdict::DropReason;
@@ -19,6 +20,8 @@ pub enum Mode {
     Tunnel,
     /// The outer packet's own payload inside.
     Transport,
+    /// Bound end-to-end tunnel (RFC 7402 Appendix B): the inner addresses are the SA's selector's, and stay off the wire.
+    Beet,
 }
 
 impl Mode {
@@ -28,6 +31,7 @@ impl Mode {
         match self {
             Self::Tunnel => "tunnel",
             Self::Transport => "transport",
+            Self::Beet => "beet",
         }
     }
 }
@@ -97,11 +101,12 @@ pub struct Sa {
 /// What was counted of an SA's packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SaCounts {
-    /// Packets that verified and were re-encrypted equal.
+    /// Packets that verified and were re-encrypted equal; of a receiver, that were delivered.
     pub packets: u64,
     /// Their octets from the SPI to the ICV.
     pub bytes: u64,
-    /// Packets of those whose number was seen already, was zero, or lay left of the anti-replay window.
+    /// Packets whose number was seen already, was zero, or lay left of the anti-replay window: some of the above
+    /// where replay is noted; of a receiver, which drops them, some of the failures.
     pub replays: u64,
     failures: [u64; DropReason::ALL.len()],
 }
@@ -118,12 +123,39 @@ impl SaCounts {
     }
 }
 
+/// The addresses of a selector that is for one pair of hosts.
+fn host_pair(state: &State) -> Option<(IpAddr, IpAddr)> {
+    let selector = state.selector.as_ref()?;
+    let is_host = |prefix: xfrm::Prefix| prefix.len == if prefix.addr.is_ipv4() { 32 } else { 128 };
+    let (src, dst) = (selector.src, selector.dst);
+    let are_hosts = is_host(src) && is_host(dst) && src.addr.is_ipv4() == dst.addr.is_ipv4();
+    are_hosts.then_some((src.addr, dst.addr))
+}
+
 impl Sa {
+    /// By what it is told from others.
+    #[must_use]
+    pub fn id(&self) -> SaId {
+        SaId { spi: self.spi, dst: self.dst }
+    }
+
+    /// Source and destination of the packets inside, where they are not on the wire: in mode beet.
+    #[must_use]
+    pub fn bound_addresses(&self) -> Option<(IpAddr, IpAddr)> {
+        let selector = self.selector.as_ref().filter(|_| self.mode == Mode::Beet)?;
+        Some((selector.src.addr, selector.dst.addr))
+    }
+
     /// What a state becomes, if its mode, algorithms and keys can be used, with its keys.
     pub(crate) fn of_state(state: &State) -> Result<(Self, SaKey), SadError> {
         let mode = match state.mode {
             xfrm::Mode::Tunnel => Mode::Tunnel,
             xfrm::Mode::Transport => Mode::Transport,
+            xfrm::Mode::Beet if host_pair(state).is_none() => {
+                let reason = "mode beet needs a selector of two host addresses, `sel src ADDRESS dst ADDRESS`: they are the inner ones";
+                return Err(SadError::unusable(state, state.position, reason));
+            }
+            xfrm::Mode::Beet => Mode::Beet,
             mode => {
                 return Err(SadError::unusable(
                     state,

@@ -1,14 +1,23 @@
 //! The SAD (RFC 4301 §4.4.2): SAs with what changes of them, found by SPI and destination.
+//!
+//! RFC 4301 §4.1 lets a unicast SA be found by its SPI alone. Here it is found by SPI and destination, as in Linux: an
+//! observer sees the packets of many receivers, who choose their SPIs without asking one another. A state with
+//! `flag wildrecv` is found by its SPI alone as well, whatever unicast address of its family the packet went to: that
+//! is our reading of the flag, for a receiver with many addresses. An SA with the very destination comes first. The
+//! source address never counts. SPI 0 is no SA's (RFC 4303 §2.1).
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use espwire_esp::{IV_SECRET_LEN, InboundSa, Numbering, OutboundSa, SaKey};
 
+use crate::event::SaId;
 use crate::outer::NATT_PORT;
-use crate::sa::{Sa, SaCounts};
+use crate::receiving::Receiving;
+use crate::sa::{Fingerprint, Sa, SaCounts};
 use crate::xfrm::{self, Database, State};
 
 /// Width of the window in which replay is noted for an SA whose state asks for no anti-replay.
@@ -61,11 +70,6 @@ pub struct Observing {
     pub(crate) inbound: InboundSa,
 }
 
-/// Of an SA whose packets are received (RFC 4301 §5.2).
-pub struct Receiving {
-    pub(crate) inbound: InboundSa,
-}
-
 /// Of an SA whose packets are sent (RFC 4301 §5.1).
 pub struct Sending {
     pub(crate) outbound: OutboundSa,
@@ -78,14 +82,38 @@ pub(crate) struct Entry<S> {
     pub(crate) counts: SaCounts,
     /// Since when it is there.
     pub(crate) added: Duration,
+    /// Where its state stands: the text's name, and the line.
+    origin: (Arc<str>, u32),
 }
 
 /// The SAs of one side, found by SPI and destination address: an observer's, a receiver's or a sender's.
+///
+/// An SA has a place, which stays its own until it is removed, and is another SA's after that.
 pub struct Sad<S = Observing> {
-    entries: Vec<Entry<S>>,
+    entries: Vec<Option<Entry<S>>>,
+    /// Places in `entries` without an SA.
+    holes: Vec<usize>,
     index: HashMap<(u32, IpAddr), usize>,
-    /// In ascending order.
-    natt_ports: Vec<u16>,
+    /// By SPI alone, and whether the destination is of IPv4.
+    wild: HashMap<(u32, bool), usize>,
+    /// In ascending order, each with the number of SAs that have it. Port 4500 stays.
+    natt_ports: Vec<(u16, usize)>,
+    /// Of a sender: keys that had an SA with implicit IVs. They stay, so that no IV comes twice.
+    implicit: HashSet<Fingerprint>,
+}
+
+/// No SAs.
+impl<S> Default for Sad<S> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            holes: Vec::new(),
+            index: HashMap::new(),
+            wild: HashMap::new(),
+            natt_ports: vec![(NATT_PORT, 1)],
+            implicit: HashSet::new(),
+        }
+    }
 }
 
 impl Sad<Observing> {
@@ -96,17 +124,19 @@ impl Sad<Observing> {
     /// A state whose mode, algorithm or key can't be used, with its place; two states with one SPI and
     /// destination that are not the same SA, with both places.
     pub fn new<'a>(databases: impl IntoIterator<Item = &'a Database>) -> Result<Self, SadError> {
-        Self::of_states(databases, State::same_sa, Duration::ZERO, |state, sa, key| {
-            let noted_window = if sa.replay_window == 0 { NOTED_WINDOW } else { sa.replay_window };
-            // Which end's counter this was depends on whose state it is: the other one stands still at 0.
-            let high = state.sequence.seq_hi.max(state.sequence.oseq_hi);
-            let inbound = if sa.esn {
-                InboundSa::joined(key, noted_window, high)
-            } else {
-                InboundSa::new(key, false, noted_window)
-            };
-            Ok(Observing { inbound })
-        })
+        let mut sad = Self::default();
+        sad.add_all(databases, State::same_sa, |sad, state| sad.insert(state, Duration::ZERO, observing))?;
+        Ok(sad)
+    }
+
+    /// Adds one SA.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new); and its SPI and destination are those of another SA here, even of the same: to replace
+    /// that, [`remove`](Self::remove) it first.
+    pub fn add(&mut self, state: &State) -> Result<(), SadError> {
+        self.insert(state, Duration::ZERO, observing).map(drop)
     }
 }
 
@@ -117,15 +147,29 @@ impl Sad<Receiving> {
     /// # Errors
     ///
     /// As [`new`](Sad::new); states of one SPI and destination must also agree in selector, window, numbers, flags
-    /// and limits.
+    /// and limits. A state with ESN and no window, one without ESN and a number that needs it, one whose selector
+    /// can't be used.
     pub fn receiving<'a>(
         databases: impl IntoIterator<Item = &'a Database>,
         now: Duration,
     ) -> Result<Self, SadError> {
-        Self::of_states(databases, same_use, now, |state, sa, key| {
-            let top = u64::from(state.sequence.seq_hi) << 32 | u64::from(state.sequence.seq);
-            Ok(Receiving { inbound: InboundSa::resumed(key, sa.esn, sa.replay_window, top) })
-        })
+        let mut sad = Self::default();
+        sad.add_all(databases, same_use, |sad, state| sad.insert_receiving(state, now))?;
+        Ok(sad)
+    }
+
+    /// Adds one SA, there since `now`.
+    ///
+    /// # Errors
+    ///
+    /// As [`receiving`](Self::receiving); and its SPI and destination are those of another SA here, even of the same:
+    /// to replace that, [`remove`](Self::remove) it first.
+    pub fn add(&mut self, state: &State, now: Duration) -> Result<(), SadError> {
+        self.insert_receiving(state, now).map(drop)
+    }
+
+    fn insert_receiving(&mut self, state: &State, now: Duration) -> Result<usize, SadError> {
+        self.insert(state, now, |state, sa, key| Receiving::of_state(state, sa, key, now))
     }
 }
 
@@ -144,8 +188,29 @@ impl Sad<Sending> {
         now: Duration,
         mut secret: impl FnMut() -> [u8; IV_SECRET_LEN],
     ) -> Result<Self, SadError> {
-        let mut implicit = HashSet::new();
-        Self::of_states(databases, same_use, now, |state, sa, key| {
+        let mut sad = Self::default();
+        sad.add_all(databases, same_use, |sad, state| sad.insert_sending(state, now, secret()))?;
+        Ok(sad)
+    }
+
+    /// Adds one SA, there since `now`. `secret` is fresh from a cryptographic generator.
+    ///
+    /// # Errors
+    ///
+    /// As [`sending`](Self::sending), where an SA that was removed still counts; and its SPI and destination are those
+    /// of another SA here, even of the same: to replace that, [`remove`](Self::remove) it first.
+    pub fn add(&mut self, state: &State, now: Duration, secret: [u8; IV_SECRET_LEN]) -> Result<(), SadError> {
+        self.insert_sending(state, now, secret).map(drop)
+    }
+
+    fn insert_sending(
+        &mut self,
+        state: &State,
+        now: Duration,
+        secret: [u8; IV_SECRET_LEN],
+    ) -> Result<usize, SadError> {
+        let mut implicit = std::mem::take(&mut self.implicit);
+        let place = self.insert(state, now, |state, sa, key| {
             let has_implicit_iv = sa.suite.is_counter_mode() && sa.suite.iv_len() == 0;
             if has_implicit_iv && !implicit.insert(sa.encryption_fingerprint) {
                 let reason = "another SA has this key, and both have implicit IVs: they would come twice";
@@ -156,9 +221,23 @@ impl Sad<Sending> {
                 may_cycle: sa.extra_flags.has(xfrm::ExtraFlags::OSEQ_MAY_WRAP),
                 last: u64::from(state.sequence.oseq_hi) << 32 | u64::from(state.sequence.oseq),
             };
-            Ok(Sending { outbound: OutboundSa::new(key, sa.spi, numbering, &secret()) })
-        })
+            Ok(Sending { outbound: OutboundSa::new(key, sa.spi, numbering, &secret) })
+        });
+        self.implicit = implicit;
+        place
     }
+}
+
+fn observing(state: &State, sa: &Sa, key: SaKey) -> Result<Observing, SadError> {
+    let noted_window = if sa.replay_window == 0 { NOTED_WINDOW } else { sa.replay_window };
+    // Which end's counter this was depends on whose state it is: the other one stands still at 0.
+    let high = state.sequence.seq_hi.max(state.sequence.oseq_hi);
+    let inbound = if sa.esn {
+        InboundSa::joined(key, noted_window, high)
+    } else {
+        InboundSa::new(key, false, noted_window)
+    };
+    Ok(Observing { inbound })
 }
 
 /// Whether two states are the same to those who use them.
@@ -166,91 +245,174 @@ fn same_use(a: &State, b: &State) -> bool {
     a.same_sa(b)
         && (a.replay_window, a.sequence, a.flags, a.extra_flags, a.tfcpad, a.limits, a.reqid)
             == (b.replay_window, b.sequence, b.flags, b.extra_flags, b.tfcpad, b.limits, b.reqid)
-        && a.selector == b.selector
+        && (&a.selector, a.encap) == (&b.selector, b.encap)
 }
 
 impl<S> Sad<S> {
-    fn of_states<'a>(
+    /// Adds all states of `databases` with `insert`, each once. There are no SAs yet.
+    fn add_all<'a>(
+        &mut self,
         databases: impl IntoIterator<Item = &'a Database>,
         is_same: impl Fn(&State, &State) -> bool,
-        now: Duration,
-        mut side: impl FnMut(&State, &Sa, SaKey) -> Result<S, SadError>,
-    ) -> Result<Self, SadError> {
-        let mut sad = Self { entries: Vec::new(), index: HashMap::new(), natt_ports: vec![NATT_PORT] };
+        mut insert: impl FnMut(&mut Self, &'a State) -> Result<usize, SadError>,
+    ) -> Result<(), SadError> {
+        // By place: without holes they are in order.
         let mut states = Vec::<&State>::new();
         for state in databases.into_iter().flat_map(|database| &database.states) {
-            match sad.index.get(&(state.spi, state.dst)) {
-                Some(&at) if is_same(states[at], state) => {
-                    let origins = &mut sad.entries[at].sa.origins;
-                    if !origins.contains(&state.origin) {
-                        origins.push(state.origin.clone());
-                    }
+            let known = self.index.get(&(state.spi, state.dst)).copied();
+            if let Some(place) = known
+                && is_same(states[place], state)
+                && let Some(entry) = self.entry_mut(place)
+            {
+                if !entry.sa.origins.contains(&state.origin) {
+                    entry.sa.origins.push(state.origin.clone());
                 }
-                Some(&at) => {
-                    return Err(SadError::Conflict {
-                        first: place(states[at]),
-                        second: place(state),
-                        spi: state.spi,
-                        dst: state.dst,
-                    });
-                }
-                None => {
-                    let (sa, key) = Sa::of_state(state)?;
-                    let state_of_sa = side(state, &sa, key)?;
-                    sad.index.insert((sa.spi, sa.dst), sad.entries.len());
-                    sad.entries.push(Entry {
-                        sa,
-                        state: state_of_sa,
-                        counts: SaCounts::default(),
-                        added: now,
-                    });
-                    states.push(state);
-                }
+            } else {
+                insert(self, state)?;
+                states.push(state);
             }
         }
-        sad.natt_ports.extend(sad.entries.iter().filter_map(|entry| Some(entry.sa.encap?.dst)));
-        sad.natt_ports.sort_unstable();
-        sad.natt_ports.dedup();
-        Ok(sad)
+        Ok(())
     }
+
+    /// Adds the SA of `state`, with what `side` makes of it, and returns its place.
+    fn insert(
+        &mut self,
+        state: &State,
+        now: Duration,
+        side: impl FnOnce(&State, &Sa, SaKey) -> Result<S, SadError>,
+    ) -> Result<usize, SadError> {
+        let refuse = |reason: &str| Err(SadError::unusable(state, state.position, reason));
+        if state.spi == 0 {
+            return refuse("SPI 0 is no SA's (RFC 4303 section 2.1)");
+        }
+        let origin = (Arc::clone(&state.source_name), state.position.line);
+        if let Some(first) = self.find_exactly(state.spi, state.dst).and_then(|place| self.entry(place)) {
+            let text = |(name, line): &(Arc<str>, u32)| format!("{name}:{line}");
+            return Err(SadError::Conflict {
+                first: text(&first.origin),
+                second: text(&origin),
+                spi: state.spi,
+                dst: state.dst,
+            });
+        }
+        let wild = wild_key(state);
+        if wild.is_some_and(|key| self.wild.contains_key(&key)) {
+            return refuse(
+                "another SA with `flag wildrecv` has this SPI, which alone does not tell them apart",
+            );
+        }
+        let (sa, key) = Sa::of_state(state)?;
+        let side = side(state, &sa, key)?;
+        if let Some(ports) = sa.encap {
+            match self.natt_ports.binary_search_by_key(&ports.dst, |(port, _)| *port) {
+                Ok(at) => self.natt_ports[at].1 += 1,
+                Err(at) => self.natt_ports.insert(at, (ports.dst, 1)),
+            }
+        }
+        let entry = Some(Entry { sa, state: side, counts: SaCounts::default(), added: now, origin });
+        let place = match self.holes.pop() {
+            Some(place) => {
+                self.entries[place] = entry;
+                place
+            }
+            None => {
+                self.entries.push(entry);
+                self.entries.len() - 1
+            }
+        };
+        self.index.insert((state.spi, state.dst), place);
+        if let Some(key) = wild {
+            self.wild.insert(key, place);
+        }
+        Ok(place)
+    }
+
+    /// Removes the SA with this SPI and destination, and its keys and counts. Whether there was one.
+    pub fn remove(&mut self, spi: u32, dst: IpAddr) -> bool {
+        let Some(place) = self.index.remove(&(spi, dst)) else { return false };
+        let Some(entry) = self.entries[place].take() else { return false };
+        self.holes.push(place);
+        self.wild.retain(|_, wild| *wild != place);
+        if let Some(ports) = entry.sa.encap
+            && let Ok(at) = self.natt_ports.binary_search_by_key(&ports.dst, |(port, _)| *port)
+        {
+            self.natt_ports[at].1 -= 1;
+            if self.natt_ports[at].1 == 0 {
+                self.natt_ports.remove(at);
+            }
+        }
+        true
+    }
+
     /// How many SAs there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.index.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.index.is_empty()
     }
 
-    /// The SAs in the order in which they were read, each with its counts.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Sa, &SaCounts)> {
-        self.entries.iter().map(|entry| (&entry.sa, &entry.counts))
+    /// The SA with this SPI and destination, with its counts.
+    #[must_use]
+    pub fn get(&self, id: SaId) -> Option<(&Sa, &SaCounts)> {
+        let entry = self.entry(self.find_exactly(id.spi, id.dst)?)?;
+        Some((&entry.sa, &entry.counts))
     }
 
-    /// The place of the SA with this SPI and destination.
+    /// The SAs, each with its counts, in the order in which they were added; one that was added after another was
+    /// removed may stand in that one's place.
+    pub fn iter(&self) -> impl Iterator<Item = (&Sa, &SaCounts)> {
+        self.entries.iter().flatten().map(|entry| (&entry.sa, &entry.counts))
+    }
+
+    /// The place of the SA that a packet with this SPI to `dst` belongs to.
     #[inline]
     pub(crate) fn find(&self, spi: u32, dst: IpAddr) -> Option<usize> {
+        let exact = self.find_exactly(spi, dst);
+        if exact.is_some() || self.wild.is_empty() || dst.is_multicast() {
+            return exact;
+        }
+        self.wild.get(&(spi, dst.is_ipv4())).copied()
+    }
+
+    #[inline]
+    fn find_exactly(&self, spi: u32, dst: IpAddr) -> Option<usize> {
         self.index.get(&(spi, dst)).copied()
     }
 
     /// Whether ESP may come in UDP to this port.
     #[inline]
     pub(crate) fn is_natt(&self, port: u16) -> bool {
-        self.natt_ports.binary_search(&port).is_ok()
+        self.natt_ports.binary_search_by_key(&port, |(port, _)| *port).is_ok()
     }
 
+    /// The SA at this place, if there is one.
     #[inline]
-    pub(crate) fn entry(&self, at: usize) -> &Entry<S> {
-        &self.entries[at]
+    pub(crate) fn entry(&self, place: usize) -> Option<&Entry<S>> {
+        self.entries.get(place)?.as_ref()
     }
 
+    /// The SA at this place, if there is one.
     #[inline]
-    pub(crate) fn entry_mut(&mut self, at: usize) -> &mut Entry<S> {
-        &mut self.entries[at]
+    pub(crate) fn entry_mut(&mut self, place: usize) -> Option<&mut Entry<S>> {
+        self.entries.get_mut(place)?.as_mut()
     }
+
+    /// All SAs.
+    pub(crate) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry<S>> {
+        self.entries.iter_mut().flatten()
+    }
+}
+
+/// Under what a state with `flag wildrecv` is found by its SPI alone.
+fn wild_key(state: &State) -> Option<(u32, bool)> {
+    let is_wild = state.flags.names().any(|name| name == "wildrecv");
+    is_wild.then_some((state.spi, state.dst.is_ipv4()))
 }
 
 /// What may be shown of its SAs.
@@ -258,8 +420,4 @@ impl<S> fmt::Debug for Sad<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter().map(|(sa, _)| sa)).finish()
     }
-}
-
-fn place(state: &State) -> String {
-    format!("{}:{}", state.source_name, state.position.line)
 }

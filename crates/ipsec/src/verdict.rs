@@ -37,6 +37,11 @@ drop_reasons! {
     Fragment = "fragment", None;
     /// No SA has this SPI and destination.
     NoSa = "no_sa", Some("XfrmInNoStates");
+    /// Plain ESP to an SA of UDP encapsulation, UDP encapsulation to one that has none, or to another port than the
+    /// SA's (receivers only).
+    Mismatch = "mismatch", Some("XfrmInStateMismatch");
+    /// The SA has reached a hard limit of its lifetime (RFC 4301 §4.4.2.1; receivers only).
+    Expired = "expired", Some("XfrmInStateExpired");
     /// The ICV is wrong.
     AuthFail = "auth_fail", Some("XfrmInStateProtoError");
     /// The plaintext is no multiple of 4 octets.
@@ -66,6 +71,24 @@ drop_reasons! {
     NattKeepalive = "natt_keepalive", None;
     /// What was decrypted does not encrypt to what was received.
     ReencryptMismatch = "reencrypt_mismatch", None;
+}
+
+impl DropReason {
+    /// Whether such a drop is an auditable event: RFC 4303 §3.4.1, §3.4.2, §3.4.3, §3.4.4 and, for packets that the
+    /// SA is not for, RFC 4301 §5.2.
+    #[must_use]
+    pub const fn is_auditable(self) -> bool {
+        matches!(
+            self,
+            Self::Fragment
+                | Self::NoSa
+                | Self::ReplayZero
+                | Self::ReplayOld
+                | Self::ReplayDup
+                | Self::AuthFail
+                | Self::Selector
+        )
+    }
 }
 
 /// Why a frame passes.
