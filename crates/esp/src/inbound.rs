@@ -1,13 +1,17 @@
 //! An SA whose packets are opened.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use espwire_transform::{Icv, Job, SaKey, Suite, ciphertext_range};
 
 use crate::header::Header;
+use crate::owner::Owner;
+use crate::resync::{Failures, Resynchronization};
 use crate::sequence::infer_high;
 use crate::trailer::{Trailer, TrailerFault};
-use crate::window::{Replay, ReplayWindow};
+use crate::verified::Verified;
+use crate::window::{MAX_WINDOW, Replay, ReplayWindow};
 
 /// A packet whose length can't be right for its SA's suite: too short, or its ciphertext no multiple of the block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +25,22 @@ pub struct Prepared {
     /// What the anti-replay window says of it. Who calls decides what follows from that.
     pub replay: Replay,
 }
+
+/// A verified packet that its SA has taken note of: the outcome of [`InboundSa::accept`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Accepted {
+    /// What the anti-replay window said of the number just before it was accepted: another than at
+    /// [`prepare`](InboundSa::prepare) if a packet of the same burst bore it too. A receiver drops what is not
+    /// [`Replay::Fresh`].
+    pub replay: Replay,
+    /// The trailer, checked.
+    pub trailer: Result<Trailer, TrailerFault>,
+}
+
+/// The packet was verified by another SA than the one that was to accept it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnotherSa;
 
 /// How the high-order half of a sequence number is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,14 +58,18 @@ pub struct InboundSa {
     key: SaKey,
     extension: Extension,
     window: ReplayWindow,
+    failures: Option<Failures>,
+    owner: Owner,
 }
 
 impl InboundSa {
     /// An SA from its first packet on. `window` is the anti-replay window's width in packets, 0 for none.
+    ///
+    /// ESN should not go without anti-replay (RFC 4303 §3.3.3; Linux refuses it). If it does, numbers are read as if
+    /// the window had [`MAX_WINDOW`]: a packet may be that late.
     #[must_use]
     pub fn new(key: SaKey, esn: bool, window: u32) -> Self {
-        let extension = if esn { Extension::Known } else { Extension::None };
-        Self { key, extension, window: ReplayWindow::new(window) }
+        Self::with(key, if esn { Extension::Known } else { Extension::None }, window)
     }
 
     /// An SA that goes on where another left off: of the window only `top`, the highest number received, is known;
@@ -63,7 +87,18 @@ impl InboundSa {
     /// the high-order 32 bits; see [`prepare`](Self::prepare).
     #[must_use]
     pub fn joined(key: SaKey, window: u32, high: u32) -> Self {
-        Self { key, extension: Extension::Guessed(high), window: ReplayWindow::new(window) }
+        Self::with(key, Extension::Guessed(high), window)
+    }
+
+    fn with(key: SaKey, extension: Extension, window: u32) -> Self {
+        Self { key, extension, window: ReplayWindow::new(window), failures: None, owner: Owner::new() }
+    }
+
+    /// The SA, from now on with re-synchronization: see [`failed`](Self::failed). Of no effect without ESN.
+    #[must_use]
+    pub fn resynchronizing(mut self, config: Resynchronization) -> Self {
+        self.failures = self.has_esn().then(|| Failures::new(config));
+        self
     }
 
     /// Its suite.
@@ -95,7 +130,7 @@ impl InboundSa {
     /// Prepares `packet`, from the SPI to the ICV, for the transform:
     ///
     /// 1. its lengths fit the suite;
-    /// 2. its sequence number: with ESN the high-order half by RFC 4303 Appendix A2 from the highest number that
+    /// 2. its sequence number: with ESN the high-order half by RFC 4303 Appendix A2.2 from the highest number that
     ///    has verified, nothing else. While none has, by guesses: `attempt` 0 is the first guess, the one before
     ///    it is 1, the one after it 2, and zero 3 (each distinct guess once);
     /// 3. the anti-replay window is asked.
@@ -113,12 +148,9 @@ impl InboundSa {
             Extension::Guessed(guess) => guesses(guess).nth(attempt),
             _ if attempt > 0 => None,
             Extension::None => Some(0),
-            Extension::Known => Some(infer_high(self.window.top(), self.window.size(), header.sequence_low)),
+            Extension::Known => Some(self.inferred_high(header.sequence_low)),
         };
-        Ok(high.map(|high| {
-            let sequence = u64::from(high) << 32 | u64::from(header.sequence_low);
-            Prepared { sequence, replay: self.window.check(sequence) }
-        }))
+        Ok(high.map(|high| self.prepared(high, header.sequence_low)))
     }
 
     /// The first [`attempt`](Self::attempt), which for all but a joined SA is the only one.
@@ -143,21 +175,77 @@ impl InboundSa {
         self.key.icv(self.esn_high(prepared), packet)
     }
 
+    /// Takes note of a packet that has verified, now decrypted in `packet`:
+    ///
+    /// 1. the anti-replay window is asked once more, since a packet of the same burst may have borne the number;
+    /// 2. the number is accepted, a guess confirmed, the count of failures cleared;
+    /// 3. the trailer is read and checked. Its fault changes nothing of the above: the ICV was right.
+    ///
+    /// # Errors
+    ///
+    /// [`AnotherSa`]: then nothing changes.
+    #[inline]
+    pub fn accept(&mut self, verified: Verified, packet: &[u8]) -> Result<Accepted, AnotherSa> {
+        if verified.owner() != self.owner.mark() {
+            return Err(AnotherSa);
+        }
+        let replay = self.window.check(verified.sequence());
+        self.note(verified.sequence());
+        Ok(Accepted { replay, trailer: self.trailer(packet) })
+    }
+
+    /// Notes that the ICV of `packet` was wrong, at the time `now` since whatever start, which must not go back.
+    /// Looks for the sender if it is time to (RFC 4303 Appendix A3):
+    ///
+    /// 1. so many packets in a row have failed as [`Resynchronization::failures`] says, this one the last;
+    /// 2. no packet of this SA was tried in the last second;
+    /// 3. then it is opened under the next higher values of the upper half of its number, never a lower one, at
+    ///    most [`Resynchronization::retries`] of them.
+    ///
+    /// Returns the packet verified and decrypted, if one was right; [`accept`](Self::accept) brings the window there.
+    /// Else its octets are as they were. Does nothing for an SA that is not
+    /// [`resynchronizing`](Self::resynchronizing), nor while the upper half is a guess.
+    ///
+    /// To be called for every packet whose ICV was wrong under the number that [`prepare`](Self::prepare) now gives
+    /// it, and for no other: neither for a duplicate, nor for one that is malformed.
+    pub fn failed(&mut self, packet: &mut [u8], now: Duration) -> Option<Verified> {
+        if self.extension != Extension::Known {
+            return None;
+        }
+        let retries = self.failures.as_mut()?.count(now);
+        for retry in 1..=retries {
+            let prepared = self.trial(packet, retry)?;
+            if let Ok(verified) = self.open(prepared, packet) {
+                return Some(verified);
+            }
+        }
+        None
+    }
+
+    /// `packet` under the number that is `retry` times 2^32 beyond the one it was read as; `None` if there is none
+    /// right of the window.
+    fn trial(&self, packet: &[u8], retry: u8) -> Option<Prepared> {
+        let low = Header::read(packet)?.sequence_low;
+        //= https://www.rfc-editor.org/rfc/rfc4303#appendix-A3.2
+        //# These values are
+        //# generated by incrementing by one for each retry.
+        let prepared = self.prepared(self.inferred_high(low).wrapping_add(retry.into()), low);
+        // The sum has come round where it is less.
+        (prepared.sequence > self.window.top()).then_some(prepared)
+    }
+
     /// Finishes `packet` after the transform has verified and decrypted it: accepts its sequence number, reads
     /// its trailer and checks it.
     ///
     /// # Errors
     ///
     /// The trailer's fault. The sequence number is accepted all the same: the ICV was right.
+    ///
+    /// It takes it on trust that the packet has verified: [`accept`](Self::accept) does not.
     #[inline]
     pub fn finish(&mut self, prepared: &Prepared, packet: &[u8]) -> Result<Trailer, TrailerFault> {
-        self.window.accept(prepared.sequence);
-        if self.is_guessing() {
-            self.extension = Extension::Known;
-        }
-        let plaintext = self.plaintext(packet);
-        let trailer = Trailer::read(plaintext).ok_or(TrailerFault::PadLength)?;
-        trailer.check(plaintext).map(|_| trailer)
+        self.note(prepared.sequence);
+        self.trailer(packet)
     }
 
     /// The part of `packet` that is encrypted, between IV and ICV; empty if the packet is malformed.
@@ -174,8 +262,50 @@ impl InboundSa {
         ciphertext_range(self.suite(), packet_len).unwrap_or(0..0)
     }
 
-    fn esn_high(&self, prepared: &Prepared) -> Option<u32> {
+    /// The high-order half of `prepared`'s number, if it is part of the ICV.
+    #[inline]
+    pub(crate) fn esn_high(&self, prepared: &Prepared) -> Option<u32> {
         self.has_esn().then_some((prepared.sequence >> 32) as u32)
+    }
+
+    #[inline]
+    pub(crate) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// Accepts the number of a packet that has verified.
+    #[inline]
+    fn note(&mut self, sequence: u64) {
+        self.window.accept(sequence);
+        if self.is_guessing() {
+            self.extension = Extension::Known;
+        }
+        if let Some(failures) = &mut self.failures {
+            failures.clear();
+        }
+    }
+
+    #[inline]
+    fn trailer(&self, packet: &[u8]) -> Result<Trailer, TrailerFault> {
+        let plaintext = self.plaintext(packet);
+        let trailer = Trailer::read(plaintext).ok_or(TrailerFault::PadLength)?;
+        trailer.check(plaintext).map(|_| trailer)
+    }
+
+    #[inline]
+    fn prepared(&self, high: u32, low: u32) -> Prepared {
+        let sequence = u64::from(high) << 32 | u64::from(low);
+        Prepared { sequence, replay: self.window.check(sequence) }
+    }
+
+    #[inline]
+    fn inferred_high(&self, low: u32) -> u32 {
+        let width = match self.window.size() {
+            // Anti-replay is off: nothing says how late a packet may be.
+            0 => MAX_WINDOW,
+            size => size,
+        };
+        infer_high(self.window.top(), width, low)
     }
 }
 

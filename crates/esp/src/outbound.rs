@@ -1,7 +1,10 @@
 //! An SA whose packets are sealed.
 
-use espwire_transform::{HEADER_LEN, IV_SECRET_LEN, IvSource, Job, SaKey, Status, Suite, danger};
+use espwire_transform::{
+    HEADER_LEN, IV_SECRET_LEN, IvSource, Job, SaKey, Status, Suite, ciphertext_range, danger,
+};
 
+use crate::owner::{Mark, Owner};
 use crate::trailer::MIN_TRAILER_LEN;
 
 /// How an outbound SA numbers its packets (RFC 4303 §3.3.3).
@@ -16,24 +19,26 @@ pub struct Numbering {
     pub last: u64,
 }
 
-/// The SA has sent its last sequence number (RFC 4303 §3.3.3): it needs a successor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SequenceOverflow;
-
 /// Why a packet was not prepared. Its SA is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unprepared {
-    /// The SA has no number left.
+    /// The SA has sent its last number (RFC 4303 §3.3.3), and will never send again: it needs a successor. An
+    /// auditable event.
     SequenceOverflow,
     /// The packet's length does not fit its payload: see [`OutboundSa::packet_len`].
     Malformed,
 }
 
-/// A packet that is ready to be sealed: the outcome of [`OutboundSa::prepare`]. It is sealed once.
+/// A packet that is ready to be sealed: the outcome of [`OutboundSa::prepare`], to be sealed once by
+/// [`SealBurst::push`]. If it is not, its number is used up all the same.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Unsealed {
     sequence: u64,
+    count: u64,
+    packet_len: usize,
+    forced_iv: Option<Box<[u8]>>,
+    owner: Mark,
 }
 
 impl Unsealed {
@@ -55,10 +60,13 @@ pub struct OutboundSa {
     count: u64,
     ivs: IvSource,
     forced_iv: Option<Box<[u8]>>,
+    owner: Owner,
 }
 
 impl OutboundSa {
-    /// An SA that goes on after `numbering.last`.
+    /// An SA that goes on after `numbering.last`. If that is more than the SA's numbers go, it has none left.
+    ///
+    /// `spi` is not 0, which never names an SA (RFC 4303 §2.1): who configures SAs refuses it.
     ///
     /// `secret` makes its IVs: from a cryptographic generator, another one for each SA and each start
     /// ([`IvSource::new`]). With an implicit IV (RFC 8750) only the number keeps IVs apart: such a key must not be
@@ -67,11 +75,8 @@ impl OutboundSa {
     pub fn new(key: SaKey, spi: u32, numbering: Numbering, secret: &[u8; IV_SECRET_LEN]) -> Self {
         let ivs = IvSource::new(key.suite(), secret);
         let Numbering { esn, may_cycle, last } = numbering;
-        //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.3
-        //# Thus, the sender MUST NOT send a packet on an
-        //# SA if doing so would cause the sequence number to cycle.
         let may_cycle = may_cycle && !esn && !key.suite().is_counter_mode();
-        Self { key, spi, esn, may_cycle, count: last, ivs, forced_iv: None }
+        Self { key, spi, esn, may_cycle, count: last, ivs, forced_iv: None, owner: Owner::new() }
     }
 
     /// Its suite.
@@ -130,14 +135,14 @@ impl OutboundSa {
         text_len.checked_sub(MIN_TRAILER_LEN)
     }
 
-    /// Gives `packet` the next sequence number and everything but encryption and ICV.
+    /// Takes the next sequence number for `packet`, and writes what follows its payload.
     ///
     /// `packet` goes from the SPI to the ICV, with the payload of `payload_len` octets at
     /// [`payload_at`](Self::payload_at). It has [`packet_len`](Self::packet_len) octets, or more for longer padding,
     /// which may have 255.
     ///
-    /// 1. SPI, sequence number, IV.
-    /// 2. After the payload: padding 1, 2, 3, …, pad length, `next_header`.
+    /// 1. After the payload: padding 1, 2, 3, …, pad length, `next_header` (59 for a dummy packet, RFC 4303 §2.6).
+    /// 2. The number. SPI, number and IV are written when the packet is sealed, so that nobody comes between.
     ///
     /// # Errors
     ///
@@ -150,15 +155,8 @@ impl OutboundSa {
         next_header: u8,
     ) -> Result<Unsealed, Unprepared> {
         let pad_len = self.pad_len(packet.len(), payload_len).ok_or(Unprepared::Malformed)?;
-        let sequence = self.advance().map_err(|SequenceOverflow| Unprepared::SequenceOverflow)?;
-        let iv_at = HEADER_LEN..self.payload_at();
-        packet[..4].copy_from_slice(&self.spi.to_be_bytes());
-        packet[4..HEADER_LEN].copy_from_slice(&(sequence as u32).to_be_bytes());
-        match self.forced_iv.take() {
-            Some(iv) => packet[iv_at.clone()].copy_from_slice(&iv),
-            None => self.ivs.write(self.count, &mut packet[iv_at.clone()]),
-        }
-        let padding_at = iv_at.end + payload_len;
+        let count = self.advance().ok_or(Unprepared::SequenceOverflow)?;
+        let padding_at = self.payload_at() + payload_len;
         let trailer_at = padding_at + usize::from(pad_len);
         //= https://www.rfc-editor.org/rfc/rfc4303#section-2.4
         //# The Padding bytes are initialized with a series of (unsigned, 1-byte)
@@ -168,12 +166,38 @@ impl OutboundSa {
         }
         packet[trailer_at] = pad_len;
         packet[trailer_at + 1] = next_header;
-        Ok(Unsealed { sequence })
+        Ok(Unsealed {
+            sequence: self.sequence(count),
+            count,
+            packet_len: packet.len(),
+            forced_iv: self.forced_iv.take(),
+            owner: self.owner.mark(),
+        })
+    }
+
+    /// Writes SPI, number and IV. `None`, and nothing changes, unless `unsealed` is this SA's and of a packet of this
+    /// length.
+    #[inline]
+    fn write_header(&self, unsealed: &Unsealed, packet: &mut [u8]) -> Option<()> {
+        if unsealed.owner != self.owner.mark() || unsealed.packet_len != packet.len() {
+            return None;
+        }
+        let (header, rest) = packet.split_first_chunk_mut::<HEADER_LEN>()?;
+        let iv = rest.get_mut(..self.suite().iv_len())?;
+        header[..4].copy_from_slice(&self.spi.to_be_bytes());
+        header[4..].copy_from_slice(&(unsealed.sequence as u32).to_be_bytes());
+        match &unsealed.forced_iv {
+            Some(forced) => iv.copy_from_slice(forced),
+            None => self.ivs.write(unsealed.count, iv),
+        }
+        Some(())
     }
 
     /// The padding of a packet of `packet_len` octets; `None` if there is none that fits.
+    #[inline]
     fn pad_len(&self, packet_len: usize, payload_len: usize) -> Option<u8> {
-        let text_len = packet_len.checked_sub(self.payload_at() + self.suite().icv_len())?;
+        // What fits the suite can be sealed.
+        let text_len = ciphertext_range(self.suite(), packet_len)?.len();
         let pad_len = text_len.checked_sub(MIN_TRAILER_LEN)?.checked_sub(payload_len)?;
         u8::try_from(pad_len).ok().filter(|_| text_len.is_multiple_of(self.alignment()))
     }
@@ -184,16 +208,19 @@ impl OutboundSa {
         self.suite().block_len().max(4)
     }
 
-    /// The next sequence number.
+    /// Counts one packet more; `None`, and nothing changes, if it would have no number.
     #[inline]
-    fn advance(&mut self) -> Result<u64, SequenceOverflow> {
-        let count = self.count.checked_add(1).ok_or(SequenceOverflow)?;
+    fn advance(&mut self) -> Option<u64> {
+        let count = self.count.checked_add(1)?;
+        //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.3
+        //# In other words, the sender MUST NOT send a
+        //# packet on an SA if doing so would cause the sequence number to cycle.
         let is_cycle = !self.esn && count > u32::MAX.into();
         if is_cycle && !self.may_cycle {
-            return Err(SequenceOverflow);
+            return None;
         }
         self.count = count;
-        Ok(self.sequence(count))
+        Some(count)
     }
 
     #[inline]
@@ -224,17 +251,53 @@ impl<'a> SealBurst<'a> {
         Self { jobs: Vec::with_capacity(capacity) }
     }
 
-    /// Adds a packet that `sa` has prepared.
+    /// Adds a packet that `sa` has prepared, and gives it SPI, sequence number and IV.
+    ///
+    /// If `unsealed` is not what `sa` gave for a packet of this length, it takes its place in the burst all the same,
+    /// and is not sealed.
     #[inline]
     pub fn push(&mut self, sa: &'a OutboundSa, unsealed: Unsealed, packet: &'a mut [u8]) {
         let esn_high = sa.esn.then_some((unsealed.sequence >> 32) as u32);
-        self.jobs.push(Job::new(&sa.key, esn_high, packet));
+        let is_right = sa.write_header(&unsealed, packet).is_some();
+        let mut job = Job::new(&sa.key, esn_high, packet);
+        if !is_right {
+            job.status = Status::Malformed;
+        }
+        self.jobs.push(job);
     }
 
-    /// Encrypts the packets and writes their ICVs. Returns how many were sealed: all that are longer than nothing
-    /// and of the length with which they were prepared.
-    pub fn seal(mut self) -> usize {
+    /// Encrypts the packets and writes their ICVs: all of them, unless something is wrong in the calling code.
+    ///
+    /// # Errors
+    ///
+    /// [`NotSealed`]: which were not. Their octets are zeros, so that no plaintext leaves, and no SA has SPI 0. All
+    /// others are sealed.
+    pub fn seal(mut self) -> Result<(), NotSealed> {
         danger::seal_burst(&mut self.jobs);
-        self.jobs.iter().filter(|job| job.status == Status::Done).count()
+        if self.jobs.iter().all(|job| job.status == Status::Done) {
+            return Ok(());
+        }
+        let mut places = Vec::new();
+        for (place, job) in self.jobs.iter_mut().enumerate() {
+            if job.status != Status::Done {
+                job.packet.fill(0);
+                places.push(place);
+            }
+        }
+        Err(NotSealed { places })
+    }
+}
+
+/// Packets of a burst that were not sealed, and now are zeros.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotSealed {
+    places: Vec<usize>,
+}
+
+impl NotSealed {
+    /// Their places in the burst, from 0 in the order in which they were pushed; at least one.
+    #[must_use]
+    pub fn places(&self) -> &[usize] {
+        &self.places
     }
 }
