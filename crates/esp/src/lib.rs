@@ -70,6 +70,8 @@ mod outbound;
 mod owner;
 mod resync;
 mod sequence;
+#[cfg(test)]
+mod tests;
 mod trailer;
 mod verified;
 mod window;
