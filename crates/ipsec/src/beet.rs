@@ -136,7 +136,7 @@ mod tests {
         let mut outer = [0; 40];
         outer[0] = 0x60;
         let beet = Beet::read(true, 17, &[]).unwrap();
-        let mut restore = |len: usize| beet.restore((A, B), &outer, &vec![0; len], &mut Vec::new());
+        let restore = |len: usize| beet.restore((A, B), &outer, &vec![0; len], &mut Vec::new());
         assert_eq!(restore(65_515), Some(0..65_535));
         assert_eq!(restore(65_516), None);
     }

@@ -24,8 +24,8 @@ pub(crate) enum Inside {
     Built(Range<usize>),
 }
 
-/// One verified packet.
-pub(crate) struct Verified<'a> {
+/// A verified packet, to be decapsulated.
+pub(crate) struct Decapsulation<'a> {
     pub(crate) sa: &'a Sa,
     pub(crate) state: &'a Receiving,
     /// As it came, from the outer IP header on, of which `outer` was read.
@@ -38,7 +38,7 @@ pub(crate) struct Verified<'a> {
     pub(crate) payload: Range<usize>,
 }
 
-impl Verified<'_> {
+impl Decapsulation<'_> {
     /// Checks what is inside and makes it the packet that it was before ESP: by itself in tunnel mode, else in `built`.
     ///
     /// 1. A dummy packet ends here (RFC 4303 §2.6), whatever its payload is.
@@ -49,11 +49,7 @@ impl Verified<'_> {
     /// In tunnel mode the packet is cut to its own length, so that TFC padding goes. In transport mode TFC padding
     /// stays: only UDP says its own length, and what comes after that may be UDP options as well (RFC 9868), which are
     /// the sender's. The guest's stack goes by UDP's length.
-    pub(crate) fn decapsulate(
-        self,
-        built: &mut Vec<u8>,
-        events: &mut Vec<Event>,
-    ) -> Result<Inside, DropReason> {
+    pub(crate) fn run(self, built: &mut Vec<u8>, events: &mut Vec<Event>) -> Result<Inside, DropReason> {
         //= https://www.rfc-editor.org/rfc/rfc4303#section-2.6
         //# A transmitter MUST
         //# be capable of generating dummy packets marked with this value in the

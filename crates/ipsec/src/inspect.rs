@@ -165,8 +165,8 @@ impl Inspector {
                     packet.fault = None;
                     let place = self.opening.push(sa, esp, Stage::Held);
                     packet.place = Some(place);
-                    let stage = open_guessing(inbound, &mut self.opening, place);
-                    packet.accept(stage, inbound, self.opening.octets(place));
+                    open_guessing(inbound, &mut self.opening, place);
+                    packet.accept(place, inbound, &mut self.opening);
                 }
                 Ok(prepared) => {
                     packet.fault = None;
@@ -193,8 +193,7 @@ impl Inspector {
                 // A packet before it in this burst has moved the window on: its number is another now.
                 open_guessing(inbound, &mut self.opening, place);
             }
-            let stage = self.opening.stage(place);
-            packet.accept(stage, inbound, self.opening.octets(place));
+            packet.accept(place, inbound, &mut self.opening);
         }
         if packet.fault.is_some() || !matches!(self.opening.stage(place), Stage::Opened(_)) {
             return;
@@ -333,34 +332,31 @@ impl Packet {
 
     /// Takes the outcome of the transform: of an opened packet the number is accepted and the trailer checked.
     #[inline]
-    fn accept(&mut self, stage: Stage, inbound: &mut InboundSa, octets: &[u8]) {
+    fn accept(&mut self, place: usize, inbound: &mut InboundSa, opening: &mut Opening) {
         self.is_accepted = true;
-        match stage {
-            Stage::Opened(prepared) => {
-                // Asked again: a packet of the same burst may have borne this number.
-                self.replay = Some(inbound.window().check(prepared.sequence));
-                let checked = inbound.finish(&prepared, octets);
-                self.trailer = Trailer::read(inbound.plaintext(octets));
-                self.fault = checked.err().map(|fault| match fault {
-                    TrailerFault::Alignment => DropReason::BadAlign,
-                    TrailerFault::PadLength => DropReason::BadPadLen,
-                    TrailerFault::Padding => DropReason::BadPadding,
-                });
-            }
-            _ => {
-                self.fault = self.fault.or(matches!(stage, Stage::Failed(_)).then_some(DropReason::AuthFail));
-            }
-        }
+        let verified = opening.take_verified(place);
+        let octets = opening.octets(place);
+        // It was this SA that verified it.
+        let Some(Ok(accepted)) = verified.map(|verified| inbound.accept(verified, octets)) else {
+            self.fault = self.fault.or(Some(DropReason::AuthFail));
+            return;
+        };
+        self.replay = Some(accepted.replay);
+        self.trailer = Trailer::read(inbound.plaintext(octets));
+        self.fault = accepted.trailer.err().map(|fault| match fault {
+            TrailerFault::Alignment => DropReason::BadAlign,
+            TrailerFault::PadLength => DropReason::BadPadLen,
+            TrailerFault::Padding => DropReason::BadPadding,
+        });
     }
 }
 
 /// Takes one packet through all its attempts.
-fn open_guessing(inbound: &InboundSa, opening: &mut Opening, place: usize) -> Stage {
+fn open_guessing(inbound: &InboundSa, opening: &mut Opening, place: usize) {
     for attempt in 0.. {
         let Ok(Some(prepared)) = inbound.attempt(opening.octets(place), attempt) else { break };
-        if let stage @ Stage::Opened(_) = opening.open_alone(place, inbound, prepared) {
-            return stage;
+        if matches!(opening.open_alone(place, inbound, prepared), Stage::Opened(_)) {
+            break;
         }
     }
-    opening.stage(place)
 }

@@ -4,8 +4,9 @@
 //! turned out another once the burst's earlier packets had moved its window on is opened alone.
 
 use std::ops::Range;
+use std::time::Duration;
 
-use espwire_esp::{InboundSa, Prepared, Status, open_burst};
+use espwire_esp::{InboundSa, OpenBurst, Prepared, Unverified, Verified};
 
 use crate::receiving::Receiving;
 use crate::sad::{Observing, Sad};
@@ -62,6 +63,16 @@ struct Packet {
     sa: usize,
     at: Range<usize>,
     stage: Stage,
+    /// Of an opened packet, until its SA takes note of it.
+    verified: Option<Verified>,
+}
+
+impl Packet {
+    #[inline]
+    fn settle(&mut self, prepared: Prepared, outcome: Result<Verified, Unverified>) {
+        self.stage = if outcome.is_ok() { Stage::Opened(prepared) } else { Stage::Failed(prepared) };
+        self.verified = outcome.ok();
+    }
 }
 
 impl Opening {
@@ -77,36 +88,50 @@ impl Opening {
     pub(crate) fn push(&mut self, sa: usize, esp: &[u8], stage: Stage) -> usize {
         let at = self.octets.len()..self.octets.len() + esp.len();
         self.octets.extend_from_slice(esp);
-        self.packets.push(Packet { sa, at, stage });
+        self.packets.push(Packet { sa, at, stage, verified: None });
         self.packets.len() - 1
     }
 
     /// Verifies and decrypts what is prepared, all SAs in one call.
     pub(crate) fn open<S: Opens>(&mut self, sad: &Sad<S>) {
-        let mut jobs = Vec::with_capacity(self.packets.len());
+        let mut burst = OpenBurst::with_capacity(self.packets.len());
         let mut owners = Vec::with_capacity(self.packets.len());
         let mut rest = &mut self.octets[..];
         for packet in &mut self.packets {
             let (octets, after) = rest.split_at_mut(packet.at.len());
             rest = after;
             if let (Stage::Prepared(prepared), Some(entry)) = (packet.stage, sad.entry(packet.sa)) {
-                jobs.push(entry.state.inbound().job(&prepared, octets));
-                owners.push((&mut packet.stage, prepared));
+                burst.push(entry.state.inbound(), prepared, octets);
+                owners.push((packet, prepared));
             }
         }
-        open_burst(&mut jobs);
-        for (job, (stage, prepared)) in jobs.iter().zip(owners) {
-            *stage = settled(job.status, prepared);
+        for (outcome, (packet, prepared)) in burst.open().into_iter().zip(owners) {
+            packet.settle(prepared, outcome);
         }
     }
 
     /// Verifies and decrypts one packet that has not been opened, under the number that `prepared` says.
     pub(crate) fn open_alone(&mut self, place: usize, inbound: &InboundSa, prepared: Prepared) -> Stage {
         let packet = &mut self.packets[place];
-        let mut jobs = [inbound.job(&prepared, &mut self.octets[packet.at.clone()])];
-        open_burst(&mut jobs);
-        packet.stage = settled(jobs[0].status, prepared);
+        let outcome = inbound.open(prepared, &mut self.octets[packet.at.clone()]);
+        packet.settle(prepared, outcome);
         packet.stage
+    }
+
+    /// Looks for the sender of a packet that failed: see [`InboundSa::failed`].
+    pub(crate) fn resynchronize(
+        &mut self,
+        place: usize,
+        inbound: &mut InboundSa,
+        now: Duration,
+    ) -> Option<Verified> {
+        inbound.failed(self.octets_mut(place), now)
+    }
+
+    /// What an opened packet's SA takes note of it by, once.
+    #[inline]
+    pub(crate) fn take_verified(&mut self, place: usize) -> Option<Verified> {
+        self.packets[place].verified.take()
     }
 
     #[inline]
@@ -135,8 +160,4 @@ impl Opening {
     pub(crate) fn octets_mut(&mut self, place: usize) -> &mut [u8] {
         &mut self.octets[self.packets[place].at.clone()]
     }
-}
-
-fn settled(status: Status, prepared: Prepared) -> Stage {
-    if status == Status::Done { Stage::Opened(prepared) } else { Stage::Failed(prepared) }
 }

@@ -14,9 +14,9 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use espwire_esp::{Header, Malformed, Prepared, Replay, TrailerFault};
+use espwire_esp::{Header, Malformed, Prepared, Replay, TrailerFault, Verified};
 
-use crate::decapsulate::{Inside, Verified};
+use crate::decapsulate::{Decapsulation, Inside};
 use crate::event::{Audit, Event, SaId};
 use crate::ip::{Fragment, Ip};
 use crate::lifetime::Expired;
@@ -189,17 +189,18 @@ impl Receiver {
         events: &mut Vec<Event>,
     ) -> Received {
         let Some(entry) = self.sad.entry_mut(esp.sa) else { return Received::Drop(DropReason::NoSa) };
-        let octets = self.opening.octets(esp.place);
+        let (opening, built) = (&mut self.opening, &mut self.built);
+        let octets = opening.octets(esp.place);
         let bytes = octets.len() as u64;
         // Of an opened packet as of one that is not: the header stays, and so does the length.
         let prepared = entry.state.inbound.prepare(octets);
-        let result = judge(entry, esp, prepared, now, &mut self.opening, events).and_then(|prepared| {
-            finish(entry, esp, prepared, packet, now, &mut self.opening, &mut self.built, events)
-        });
+        let mut turn = Turn { now, esp, packet, entry, opening, built, events };
+        let result = turn.verify(prepared).and_then(|verified| turn.finish(verified));
+        let counts = &mut entry.counts;
         match result {
             Ok(inside) => {
-                entry.counts.packets += 1;
-                entry.counts.bytes += bytes;
+                counts.packets += 1;
+                counts.bytes += bytes;
                 let start = self.opening.range(esp.place).start;
                 self.delivered.push(match inside {
                     Inside::Opened(range) => Place::Opened(start + range.start..start + range.end),
@@ -208,8 +209,8 @@ impl Receiver {
                 Received::Packet(Delivered { place: self.delivered.len() - 1, sa: entry.sa.id() })
             }
             Err(reason) => {
-                entry.counts.count_failure(reason);
-                entry.counts.replays += u64::from(is_replay(reason));
+                counts.count_failure(reason);
+                counts.replays += u64::from(is_replay(reason));
                 if reason.is_auditable() {
                     let low = u64::from(esp.header.sequence_low);
                     let sequence = prepared.map_or(low, |prepared| prepared.sequence);
@@ -222,77 +223,81 @@ impl Receiver {
     }
 }
 
-/// Whether the packet is the SA's, new, and verified; then it is open.
-fn judge(
-    entry: &mut Entry<Receiving>,
-    esp: &EspPacket,
-    prepared: Result<Prepared, Malformed>,
+/// One packet's turn in the second pass.
+struct Turn<'a> {
     now: Duration,
-    opening: &mut Opening,
-    events: &mut Vec<Event>,
-) -> Result<Prepared, DropReason> {
-    check_lifetime(entry, now, events).map_err(|Expired| DropReason::Expired)?;
-    if !encapsulation_is_right(entry, &esp.outer) {
-        return Err(DropReason::Mismatch);
-    }
-    let prepared = prepared.map_err(|Malformed| DropReason::Malformed)?;
-    match prepared.replay {
-        Replay::Fresh => {}
-        Replay::Zero => return Err(DropReason::ReplayZero),
-        Replay::Old => return Err(DropReason::ReplayOld),
-        Replay::Duplicate => return Err(DropReason::ReplayDup),
-    }
-    let stage = match opening.stage(esp.place) {
-        // Under another number than the one that it has by now it would not have verified.
-        Stage::Opened(foreseen) if foreseen.sequence != prepared.sequence => Stage::Failed(prepared),
-        stage @ (Stage::Opened(_) | Stage::Failed(_))
-            if stage.prepared().is_some_and(|foreseen| foreseen.sequence == prepared.sequence) =>
-        {
-            stage
-        }
-        _ => opening.open_alone(esp.place, &entry.state.inbound, prepared),
-    };
-    if matches!(stage, Stage::Opened(_)) { Ok(prepared) } else { Err(DropReason::AuthFail) }
+    esp: &'a EspPacket,
+    packet: &'a [u8],
+    entry: &'a mut Entry<Receiving>,
+    opening: &'a mut Opening,
+    built: &'a mut Vec<u8>,
+    events: &'a mut Vec<Event>,
 }
 
-/// From a verified packet to the one inside.
-#[expect(clippy::too_many_arguments, reason = "the second half of one function")]
-fn finish(
-    entry: &mut Entry<Receiving>,
-    esp: &EspPacket,
-    prepared: Prepared,
-    packet: &[u8],
-    now: Duration,
-    opening: &mut Opening,
-    built: &mut Vec<u8>,
-    events: &mut Vec<Event>,
-) -> Result<Inside, DropReason> {
-    let Entry { sa, state, .. } = entry;
-    let octets = opening.octets_mut(esp.place);
-    let is_newest = prepared.sequence > state.inbound.window().top();
-    let finished = state.inbound.finish(&prepared, octets);
-    let plaintext = state.inbound.plaintext_range(octets.len());
-    // It was checked at this very time.
-    let _ = state.lifetime.on_packet(now, plaintext.len() as u64, |reached| {
-        events.push(reached.event(sa.id()));
-    });
-    if is_newest && let Some(ports) = esp.outer.udp {
-        // A packet that was late on its way came by the old mapping.
-        let new = (esp.outer.src, ports);
-        if let Some(old) = state.peer.replace(new).filter(|old| *old != new) {
-            events.push(Event::PeerMoved { sa: sa.id(), old, new });
+impl Turn<'_> {
+    /// Whether the packet is the SA's, new, and verified; then it is open. `prepared` is what it is by now.
+    fn verify(&mut self, prepared: Result<Prepared, Malformed>) -> Result<Verified, DropReason> {
+        let (opening, place) = (&mut *self.opening, self.esp.place);
+        check_lifetime(self.entry, self.now, self.events).map_err(|Expired| DropReason::Expired)?;
+        if !encapsulation_is_right(self.entry, &self.esp.outer) {
+            return Err(DropReason::Mismatch);
         }
+        let prepared = prepared.map_err(|Malformed| DropReason::Malformed)?;
+        match prepared.replay {
+            Replay::Fresh => {}
+            Replay::Zero => return Err(DropReason::ReplayZero),
+            Replay::Old => return Err(DropReason::ReplayOld),
+            Replay::Duplicate => return Err(DropReason::ReplayDup),
+        }
+        let inbound = &mut self.entry.state.inbound;
+        let foreseen = opening.stage(place);
+        let is_same = foreseen.prepared().is_some_and(|foreseen| foreseen.sequence == prepared.sequence);
+        let stage = match foreseen {
+            Stage::Opened(_) | Stage::Failed(_) if is_same => foreseen,
+            // Under the number that it has by now it would not have verified.
+            Stage::Opened(_) => Stage::Failed(prepared),
+            _ => opening.open_alone(place, inbound, prepared),
+        };
+        if let Stage::Opened(_) = stage {
+            return opening.take_verified(place).ok_or(DropReason::AuthFail);
+        }
+        let from = inbound.window().top();
+        let verified = opening.resynchronize(place, inbound, self.now).ok_or(DropReason::AuthFail)?;
+        let (sa, to) = (self.entry.sa.id(), verified.sequence());
+        self.events.push(Event::Resynchronized { sa, from, to });
+        Ok(verified)
     }
-    let trailer = finished.map_err(|fault| match fault {
-        TrailerFault::Alignment => DropReason::BadAlign,
-        TrailerFault::PadLength => DropReason::BadPadLen,
-        TrailerFault::Padding => DropReason::BadPadding,
-    })?;
-    let padding = trailer.padding(&octets[plaintext.clone()]).ok_or(DropReason::BadPadLen)?;
-    let payload = plaintext.start..plaintext.start + padding.start;
-    let received = &packet[esp.outer.ip_at..];
-    let verified = Verified { sa, state, received, outer: &esp.outer, esp: octets, trailer, payload };
-    verified.decapsulate(built, events)
+
+    /// From a verified packet to the one inside.
+    fn finish(&mut self, verified: Verified) -> Result<Inside, DropReason> {
+        let Entry { sa, state, .. } = &mut *self.entry;
+        let events = &mut *self.events;
+        let octets = self.opening.octets_mut(self.esp.place);
+        let is_newest = verified.sequence() > state.inbound.window().top();
+        // It was this SA that verified it; and its number was asked for just before.
+        let accepted = state.inbound.accept(verified, octets).map_err(|_| DropReason::AuthFail)?;
+        let plaintext = state.inbound.plaintext_range(octets.len());
+        // That it had not ended was found at this very time.
+        let _ = state.lifetime.on_packet(self.now, plaintext.len() as u64, |reached| {
+            events.push(reached.event(sa.id()));
+        });
+        if is_newest && let Some(ports) = self.esp.outer.udp {
+            // Of the newest packet alone: one that was late came by the old mapping.
+            let new = (self.esp.outer.src, ports);
+            if let Some(old) = state.peer.replace(new).filter(|old| *old != new) {
+                events.push(Event::PeerMoved { sa: sa.id(), old, new });
+            }
+        }
+        let trailer = accepted.trailer.map_err(|fault| match fault {
+            TrailerFault::Alignment => DropReason::BadAlign,
+            TrailerFault::PadLength => DropReason::BadPadLen,
+            TrailerFault::Padding => DropReason::BadPadding,
+        })?;
+        let padding = trailer.padding(&octets[plaintext.clone()]).ok_or(DropReason::BadPadLen)?;
+        let payload = plaintext.start..plaintext.start + padding.start;
+        let (outer, received) = (&self.esp.outer, &self.packet[self.esp.outer.ip_at..]);
+        Decapsulation { sa, state, received, outer, esp: octets, trailer, payload }.run(self.built, events)
+    }
 }
 
 fn check_lifetime(

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use espwire_esp::{InboundSa, SaKey};
+use espwire_esp::{InboundSa, Resynchronization, SaKey};
 
 use crate::flow::Flow;
 use crate::lifetime::Lifetime;
@@ -53,9 +53,10 @@ impl Receiving {
             Err(error) => return refuse(format!("its selector can't be used: {error}")),
         };
         let top = u64::from(state.sequence.seq_hi) << 32 | u64::from(state.sequence.seq);
+        let inbound = InboundSa::resumed(key, sa.esn, sa.replay_window, top);
         let has_flag = |name| sa.flags.names().any(|flag| flag == name);
         Ok(Self {
-            inbound: InboundSa::resumed(key, sa.esn, sa.replay_window, top),
+            inbound: inbound.resynchronizing(Resynchronization::default()),
             lifetime: Lifetime::new(sa.limits, now),
             selectors,
             keeps_ecn: has_flag("noecn"),

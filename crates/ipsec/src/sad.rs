@@ -333,7 +333,10 @@ impl<S> Sad<S> {
         let Some(place) = self.index.remove(&(spi, dst)) else { return false };
         let Some(entry) = self.entries[place].take() else { return false };
         self.holes.push(place);
-        self.wild.retain(|_, wild| *wild != place);
+        let wild = (spi, dst.is_ipv4());
+        if self.wild.get(&wild) == Some(&place) {
+            self.wild.remove(&wild);
+        }
         if let Some(ports) = entry.sa.encap
             && let Ok(at) = self.natt_ports.binary_search_by_key(&ports.dst, |(port, _)| *port)
         {

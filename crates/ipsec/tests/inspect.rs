@@ -563,12 +563,32 @@ fn linux_words_name_the_suites() {
 }
 
 #[test]
+fn mode_beet_shows_the_addresses_that_are_not_on_the_wire() {
+    let mut sender = Sender::gcm(0x100);
+    let line = sender.xfrm().replace("mode tunnel", "mode beet");
+    let sad = sad(&format!("{} sel src 10.1.0.1 dst 10.1.0.2", line.trim_end())).unwrap();
+    let mut inspector = Inspector::new(sad);
+    let datagram = &inner_udp(7, 9, b"data")[20..];
+    let with_options = [&[17, 0, 0, 0, 1, 1, 1, 0], datagram].concat();
+    let frames =
+        [sender.frame(17, datagram), sender.frame(94, &with_options), sender.frame(94, &[17, 9, 0, 0])];
+    let (verdicts, seen) = inspect_seen(&mut inspector, &frames);
+    assert_eq!(verdicts, [VERIFIED, VERIFIED, dropped(DropReason::InnerMalformed)]);
+    let (src, dst) = ([10, 1, 0, 1].into(), [10, 1, 0, 2].into());
+    let expected = Some((src, dst, 17, Some((7, 9)), datagram.len(), b"data".to_vec()));
+    assert_eq!([&seen[0].inner, &seen[1].inner, &seen[2].inner], [&expected, &expected, &None]);
+}
+
+#[test]
 fn what_cannot_be_used_is_refused_by_line_and_column() {
     let line =
         |algorithms: &str| format!("ip xfrm state add src 1.1.1.1 dst 1.1.1.2 proto esp spi 1 {algorithms}");
     let key = |len: usize| format!("0x{}", "ab".repeat(len));
     for (algorithms, reason) in [
-        (format!("mode beet aead 'rfc4106(gcm(aes))' {} 128", key(36)), "needs a selector of two host addresses"),
+        (
+            format!("mode beet aead 'rfc4106(gcm(aes))' {} 128", key(36)),
+            "needs a selector of two host addresses",
+        ),
         (format!("aead 'rfc4106(gcm(aes))' {} 32", key(36)), "an ICV of 32 bits is not supported"),
         (format!("aead 'rfc4543(gcm(aes))' {} 96", key(36)), "an ICV of 96 bits is not supported"),
         (format!("aead 'rfc4106(gcm(aes))' {} 128", key(32)), "32 octets, not one of 20, 28, 36"),
