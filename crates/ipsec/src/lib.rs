@@ -45,21 +45,30 @@
 mod algorithm;
 mod ecn;
 mod explanation;
+mod flow;
 mod inner;
 mod inspect;
 mod ip;
 mod outer;
 mod receive;
 mod sad;
+mod selector;
+mod spd;
 mod verdict;
 pub mod xfrm;
 
 pub use espwire_esp::{HEADER_LEN, Icv, Replay, Suite};
 pub use explanation::{Decrypted, Explanation, Observer, Reencryption};
+pub use flow::{Flow, Upper};
 pub use inner::Inner;
 pub use inspect::{Frame, Inspector, MAX_BURST};
 pub use ip::Checksum;
 pub use outer::{Outer, UdpPorts};
 pub use receive::{Received, Receiver};
 pub use sad::{Fingerprint, Mode, Sa, SaCounts, Sad, SadError};
+pub use selector::{AddressRange, Selector, SelectorError, UpperSelector, ValueRange};
+pub use spd::{
+    Action, Lookup, MAX_POLICIES, Place, Policy, PolicyCounts, PolicyFault, ProtectedBy, Rule, Spd, SpdError,
+    Template, Unmatched,
+};
 pub use verdict::{DropReason, Passed, Verdict};
