@@ -9,8 +9,8 @@
 //! # Order
 //!
 //! As in Linux: a policy of lower `priority` is before one of higher; of two with the same, the one that was added first
-//! is. A policy that the text `update`d counts as added then. (Linux puts policies with packet offload before all
-//! others; that is not done here.)
+//! is. Two things are not as in Linux: a policy that the text `update`d counts as added then, and does not keep the
+//! place it had in its priority; and policies with packet offload are not before all others.
 //!
 //! # What a packet does not show
 //!
@@ -28,109 +28,22 @@
 
 mod cache;
 mod index;
+mod policy;
 mod text;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
-use std::sync::Arc;
 
 use cache::Cache;
 use index::Index;
+pub use policy::{Action, Place, Policy, PolicyCounts, ProtectedBy, Template};
 
 use crate::flow::Flow;
-use crate::selector::{Selector, SelectorError, UpperSelector};
-use crate::xfrm::{Database, Dir, Mode, Offload, Position};
+use crate::selector::{SelectorError, UpperSelector};
+use crate::xfrm::{Database, Dir};
 
 /// The most policies of an SPD.
 pub const MAX_POLICIES: usize = 1 << 20;
-
-/// What is done with packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Action {
-    /// PROTECT: they go through an SA that fits.
-    Protect(Template),
-    /// BYPASS: they go in clear.
-    Bypass,
-    /// DISCARD.
-    Discard,
-}
-
-/// What SA a policy asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Template {
-    /// How it encapsulates: tunnel, transport or BEET.
-    pub mode: Mode,
-    /// Outer source address; `None` for any. Without effect in transport mode, whose packets keep their own.
-    pub src: Option<IpAddr>,
-    /// Outer destination address, likewise.
-    pub dst: Option<IpAddr>,
-    /// SPI; 0 for any.
-    pub spi: u32,
-    /// `reqid` of the SA; 0 for any.
-    pub reqid: u32,
-    /// Whether there must be such an SA. If not (`level use`), packets go in clear while there is none, and may come
-    /// in clear.
-    pub is_required: bool,
-}
-
-/// Where a policy stands in a text. Displayed as `FILE:LINE`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The text's name.
-    pub file: Arc<str>,
-    /// Where the policy begins.
-    pub position: Position,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.position.line)
-    }
-}
-
-/// An entry of the SPD.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// What flows it is for.
-    pub selector: Selector,
-    /// The direction of their packets.
-    pub direction: Dir,
-    /// What is done with them.
-    pub action: Action,
-    /// The lower, the earlier it is looked at.
-    pub priority: u32,
-    /// `offload`, as the text has it; without effect here.
-    pub offload: Option<Offload>,
-    /// Where it stands, if it is from a text.
-    pub place: Option<Place>,
-}
-
-impl Policy {
-    /// A policy of priority 0.
-    #[must_use]
-    pub const fn new(direction: Dir, selector: Selector, action: Action) -> Self {
-        Self { selector, direction, action, priority: 0, offload: None, place: None }
-    }
-
-    /// Whether both do the same, wherever they are from.
-    fn is_same(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-
-    fn key(&self) -> (Dir, u32, Selector, Action) {
-        (self.direction, self.priority, self.selector, self.action)
-    }
-}
-
-/// What was counted of a policy's packets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PolicyCounts {
-    /// Packets that matched it, whatever became of them then.
-    pub packets: u64,
-    /// Their octets.
-    pub bytes: u64,
-}
 
 /// What is done with packets that no policy matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,21 +72,6 @@ pub struct Lookup {
     pub action: Action,
     /// What decided so.
     pub rule: Rule,
-}
-
-/// The SA through which a packet came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProtectedBy {
-    /// How it encapsulates.
-    pub mode: Mode,
-    /// Its SPI.
-    pub spi: u32,
-    /// Its `reqid`.
-    pub reqid: u32,
-    /// Its outer source address.
-    pub src: IpAddr,
-    /// Its outer destination address.
-    pub dst: IpAddr,
 }
 
 /// Why a packet that came in is not let through.
@@ -426,19 +324,6 @@ impl Spd {
 impl fmt::Debug for Spd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(&self.policies).finish()
-    }
-}
-
-impl Template {
-    /// Whether an SA is one that it asks for.
-    #[must_use]
-    pub fn fits(&self, sa: &ProtectedBy) -> bool {
-        let has_addresses =
-            self.src.is_none_or(|src| src == sa.src) && self.dst.is_none_or(|dst| dst == sa.dst);
-        self.mode == sa.mode
-            && (self.spi == 0 || self.spi == sa.spi)
-            && (self.reqid == 0 || self.reqid == sa.reqid)
-            && (self.mode == Mode::Transport || has_addresses)
     }
 }
 
