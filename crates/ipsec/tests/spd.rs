@@ -370,6 +370,30 @@ fn an_updated_policy_counts_as_added_then() {
 }
 
 #[test]
+fn the_first_and_the_last_address_there_is_are_found() {
+    for (any, first, last) in [
+        (Selector::ANY_V4, "0.0.0.0", "255.255.255.255"),
+        (Selector::ANY_V6, "::", "ffff:ffff:ffff:ffff::ffff"),
+    ] {
+        let flow = |address| Flow { src: address, dst: address, protocol: Some(89), upper: Upper::None };
+        for other in [None, Some(address(first)), Some(any.dst.last())] {
+            let bypass = other.map(|address| Selector { dst: address.into(), ..any });
+            let mut policies = vec![Policy::new(Dir::Out, any, Action::Discard)];
+            policies.extend(
+                bypass.map(|selector| Policy {
+                    priority: 1,
+                    ..Policy::new(Dir::Out, selector, Action::Bypass)
+                }),
+            );
+            let mut spd = Spd::from_policies(policies, Unmatched::Bypass).unwrap();
+            for at in [address(first), address(last), any.dst.last()] {
+                assert_eq!(spd.lookup(Dir::Out, &flow(at), 1).rule, Rule::Policy(0), "{at} {other:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn directions_have_policies_of_their_own() {
     let mut spd =
         strict(&format!("ip xfrm policy add {ANY} dir in\nip xfrm policy add {ANY} dir fwd action block"));

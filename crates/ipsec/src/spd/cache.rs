@@ -173,6 +173,27 @@ mod tests {
     }
 
     #[test]
+    fn a_flow_whose_hash_is_that_of_another_is_not_taken_for_it() {
+        let mut cache = Cache::new();
+        let (set, tag) = place(&flow(1));
+        // As if flow 2 had this hash.
+        (cache.sets[set].tags[0], cache.sets[set].entries[0]) = (tag, Some((flow(2), Rule::Unmatched)));
+        assert_eq!(cache.find(&flow(1)), None);
+        cache.sets[set].entries[0] = Some((flow(1), Rule::Unmatched));
+        assert_eq!(cache.find(&flow(1)), Some(Rule::Unmatched));
+    }
+
+    #[test]
+    fn its_memory_does_not_grow() {
+        let mut cache = Cache::new();
+        for number in 0..1_000_000 {
+            cache.insert(&flow(number), Rule::Unmatched);
+        }
+        let flows = cache.sets.iter().flat_map(|set| &set.entries).flatten().count();
+        assert_eq!((flows, cache.sets.len() * WAYS), (CAPACITY, CAPACITY));
+    }
+
+    #[test]
     fn flows_that_differ_in_one_field_are_two() {
         let base = flow(1);
         let v6 = |last| IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, last]);

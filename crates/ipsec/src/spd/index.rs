@@ -36,7 +36,7 @@ impl Index {
             return Self::default();
         }
         let range = |selector: &Selector| bounds(if by_source { selector.src } else { selector.dst });
-        let mut pieces = vec![0];
+        let mut pieces = Vec::new();
         for (_, selector) in policies {
             let (first, last) = range(selector);
             pieces.push(first);
@@ -74,7 +74,7 @@ impl Index {
     /// The first policy that `is_it` is true for, of those that hold the flow's address.
     pub(super) fn first(&self, flow: &Flow, is_it: impl Fn(usize) -> bool) -> Option<usize> {
         let address = number(if self.by_source { flow.src } else { flow.dst });
-        // The first piece begins at 0, unless there is none.
+        // Before the first piece is no policy.
         let piece = self.pieces.partition_point(|piece| *piece <= address).checked_sub(1)?;
         let mut found = None;
         for node in up(self.pieces.len() + piece) {

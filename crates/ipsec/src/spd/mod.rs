@@ -211,7 +211,7 @@ impl Spd {
     ///
     /// # Errors
     ///
-    /// A policy whose selector no packet can match ([`Selector::check`]); more than [`MAX_POLICIES`].
+    /// A policy whose selector no packet can match ([`Selector::check`](crate::Selector::check)); more than [`MAX_POLICIES`].
     pub fn from_policies(mut policies: Vec<Policy>, unmatched: Unmatched) -> Result<Self, SpdError> {
         if policies.len() > MAX_POLICIES {
             return Err(SpdError::TooMany);
