@@ -9,6 +9,7 @@ use std::ops::Range;
 /// Protocol numbers (IANA), also as IPv6 extension headers and ESP next headers.
 pub(crate) mod protocol {
     pub(crate) const HOP_BY_HOP: u8 = 0;
+    pub(crate) const ICMP: u8 = 1;
     pub(crate) const IPV4: u8 = 4;
     pub(crate) const TCP: u8 = 6;
     pub(crate) const UDP: u8 = 17;
@@ -16,8 +17,10 @@ pub(crate) mod protocol {
     pub(crate) const IPV6: u8 = 41;
     pub(crate) const ROUTING: u8 = 43;
     pub(crate) const FRAGMENT: u8 = 44;
+    pub(crate) const GRE: u8 = 47;
     pub(crate) const ESP: u8 = 50;
     pub(crate) const AH: u8 = 51;
+    pub(crate) const ICMPV6: u8 = 58;
     pub(crate) const NONE: u8 = 59;
     pub(crate) const DESTINATION_OPTIONS: u8 = 60;
     pub(crate) const SCTP: u8 = 132;
@@ -53,6 +56,15 @@ pub(crate) enum Fragment {
     First,
     /// A later one.
     Later,
+}
+
+/// How far headers are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UpTo {
+    /// Past everything that ESP may stand behind.
+    Esp,
+    /// To what selectors call the next layer protocol: past [`is_extension`] alone.
+    NextLayer,
 }
 
 /// An IP packet's headers, read.
@@ -98,9 +110,48 @@ impl Ip {
                 let protocol = octets.get(if version == 4 { 9 } else { 6 }).copied();
                 Err(Unreadable { protocol, payload: None, is_cut: false })
             }
-            _ if version == 4 => read_v4(octets, wire_len),
-            _ => read_v6(octets, wire_len),
+            _ if version == 4 => read_v4(octets, wire_len, UpTo::Esp),
+            _ => read_v6(octets, wire_len, UpTo::Esp),
         }
+    }
+
+    /// Reads a whole packet of either version as selectors see it: up to its next layer protocol, of which AH and
+    /// ESP are two (RFC 4301 §4.4.1.1). Of a later fragment of IPv6 an extension header may be all that is known.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub(crate) fn read_next_layer(packet: &[u8]) -> Result<Self, Unreadable> {
+        match packet.first().map(|first| first >> 4) {
+            Some(4) => read_v4(packet, packet.len(), UpTo::NextLayer),
+            Some(6) => read_v6(packet, packet.len(), UpTo::NextLayer),
+            _ => Err(Unreadable { protocol: None, payload: None, is_cut: false }),
+        }
+    }
+
+    /// The same of a packet whose IP header is not here: of `payload`, which `next_header` begins.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`]: an extension header's length is wrong.
+    pub(crate) fn of_payload(
+        src: IpAddr,
+        dst: IpAddr,
+        next_header: u8,
+        payload: &[u8],
+    ) -> Result<Self, Unreadable> {
+        let len = payload.len();
+        let ip = Self {
+            src,
+            dst,
+            len,
+            protocol: next_header,
+            protocol_at: 0,
+            payload: 0..len,
+            fragment: None,
+            checksum: None,
+        };
+        if src.is_ipv6() { skip_extensions(payload, ip, UpTo::NextLayer) } else { Ok(ip) }
     }
 }
 
@@ -108,7 +159,7 @@ fn word(octets: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([octets[at], octets[at + 1]])
 }
 
-fn read_v4(octets: &[u8], wire_len: usize) -> Result<Ip, Unreadable> {
+fn read_v4(octets: &[u8], wire_len: usize, up_to: UpTo) -> Result<Ip, Unreadable> {
     let protocol = octets.get(9).copied();
     let short = |needed, payload| Unreadable { protocol, payload, is_cut: needed <= wire_len };
     let Some((header, _)) = octets.split_first_chunk::<IPV4_MIN_LEN>() else {
@@ -140,7 +191,7 @@ fn read_v4(octets: &[u8], wire_len: usize) -> Result<Ip, Unreadable> {
     };
     // In a later fragment stands no header.
     if ip.protocol == protocol::AH && ip.fragment != Some(Fragment::Later) {
-        skip_extensions(octets, ip)
+        skip_extensions(octets, ip, up_to)
     } else {
         Ok(ip)
     }
@@ -156,7 +207,7 @@ pub(crate) fn checksum(header: &[u8]) -> Checksum {
     Checksum { received, computed: !(sum as u16) }
 }
 
-fn read_v6(octets: &[u8], wire_len: usize) -> Result<Ip, Unreadable> {
+fn read_v6(octets: &[u8], wire_len: usize, up_to: UpTo) -> Result<Ip, Unreadable> {
     let protocol = octets.get(6).copied();
     let short = |needed, payload| Unreadable { protocol, payload, is_cut: needed <= wire_len };
     let Some((header, _)) = octets.split_first_chunk::<IPV6_LEN>() else {
@@ -180,12 +231,23 @@ fn read_v6(octets: &[u8], wire_len: usize) -> Result<Ip, Unreadable> {
         fragment: None,
         checksum: None,
     };
-    skip_extensions(octets, ip)
+    skip_extensions(octets, ip, up_to)
 }
 
-/// Follows extension headers (RFC 8200 §4) and AH to the upper layer.
-fn skip_extensions(octets: &[u8], mut ip: Ip) -> Result<Ip, Unreadable> {
+/// Whether selectors skip this header of IPv6: RFC 4301 §4.4.1.1 has a list of them.
+pub(crate) fn is_extension(protocol: u8) -> bool {
+    matches!(
+        protocol,
+        protocol::HOP_BY_HOP | protocol::ROUTING | protocol::FRAGMENT | protocol::DESTINATION_OPTIONS
+    )
+}
+
+/// Follows extension headers (RFC 8200 §4) and AH to the upper layer, or what `up_to` says.
+fn skip_extensions(octets: &[u8], mut ip: Ip, up_to: UpTo) -> Result<Ip, Unreadable> {
     for _ in 0..MAX_EXTENSIONS {
+        if up_to == UpTo::NextLayer && !is_extension(ip.protocol) {
+            return Ok(ip);
+        }
         let unreadable = Unreadable { protocol: Some(ip.protocol), payload: None, is_cut: false };
         let header = &octets[ip.payload.clone()];
         let len = match ip.protocol {

@@ -46,6 +46,7 @@ mod algorithm;
 mod ecn;
 mod event;
 mod explanation;
+mod flow;
 mod inner;
 mod inspect;
 mod ip;
@@ -53,12 +54,15 @@ mod outer;
 mod receive;
 mod sa;
 mod sad;
+mod selector;
+mod spd;
 mod verdict;
 pub mod xfrm;
 
 pub use espwire_esp::{HEADER_LEN, Icv, Replay, Suite};
 pub use event::{Audit, Event, LimitKind, SaId};
 pub use explanation::{Decrypted, Explanation, Observer, Reencryption};
+pub use flow::{Flow, Upper};
 pub use inner::Inner;
 pub use inspect::{Frame, Inspector, MAX_BURST};
 pub use ip::Checksum;
@@ -66,4 +70,9 @@ pub use outer::{Outer, UdpPorts};
 pub use receive::{Received, Receiver};
 pub use sa::{Fingerprint, Mode, Sa, SaCounts};
 pub use sad::{Observing, Receiving, Sad, SadError, Sending};
+pub use selector::{AddressRange, Selector, SelectorError, UpperSelector, ValueRange};
+pub use spd::{
+    Action, Lookup, MAX_POLICIES, Place, Policy, PolicyCounts, PolicyFault, ProtectedBy, Rule, Spd, SpdError,
+    Template, Unmatched,
+};
 pub use verdict::{DropReason, Passed, Verdict};
