@@ -10,7 +10,7 @@ const BLOCK_BITS: u64 = u64::BITS as u64;
 pub enum Replay {
     /// Not seen: right of the window, or unmarked in it. Also every number when anti-replay is off.
     Fresh,
-    /// Number 0, which is never sent (RFC 4303 §2.2).
+    /// Number 0, which nobody sends whose numbers may not come round (RFC 4303 §2.2, §3.3.3).
     Zero,
     /// Left of the window.
     Old,

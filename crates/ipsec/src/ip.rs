@@ -192,7 +192,7 @@ fn read_v4(octets: &[u8], wire_len: usize, up_to: UpTo) -> Result<Ip, Unreadable
         checksum: Some(checksum(&octets[..header_len])),
     };
     // In a later fragment stands no header.
-    if ip.protocol == protocol::AH && ip.fragment != Some(Fragment::Later) && up_to == UpTo::Esp {
+    if ip.protocol == protocol::AH && ip.fragment != Some(Fragment::Later) {
         skip_extensions(octets, ip, up_to)
     } else {
         Ok(ip)

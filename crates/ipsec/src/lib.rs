@@ -61,6 +61,7 @@ mod receiving;
 mod sa;
 mod sad;
 mod selector;
+mod spd;
 mod verdict;
 pub mod xfrm;
 
@@ -78,4 +79,8 @@ pub use receiving::Receiving;
 pub use sa::{Fingerprint, Mode, Sa, SaCounts};
 pub use sad::{Observing, Sad, SadError, Sending};
 pub use selector::{AddressRange, Selector, SelectorError, UpperSelector, ValueRange};
+pub use spd::{
+    Action, Lookup, MAX_POLICIES, Place, Policy, PolicyCounts, PolicyFault, ProtectedBy, Rule, Spd, SpdError,
+    Template, Unmatched,
+};
 pub use verdict::{DropReason, Passed, Verdict};

@@ -501,6 +501,14 @@ mod tests {
     }
 
     #[test]
+    fn port_zero_is_any_port_to_linux() {
+        let mut database = xfrm::parse("test", "ip xfrm policy add proto tcp dport 7 dir out").unwrap();
+        let selector = &mut database.policies[0].selector;
+        (selector.sport, selector.dport) = (Some(0), Some(0));
+        assert_eq!(Selector::try_from(&*selector).unwrap().upper, UpperSelector::Any);
+    }
+
+    #[test]
     fn a_selector_that_nothing_can_match_is_found() {
         let mixed = Selector { src: AddressRange::ANY_V6, ..Selector::ANY_V4 };
         assert_eq!(mixed.check(), Err(SelectorError::Families));

@@ -353,7 +353,8 @@ fn commands_act_in_order() {
         ("ip xfrm state delete dst 10.0.0.2 proto esp spi 2", &[1, 3]),
         ("ip x s d src 1.1.1.1 dst 10.0.0.2 proto esp spi 2", &[1, 3]),
         ("ip xfrm state delete dst 10.0.0.3 proto esp spi 2", &[1, 2, 3]),
-        ("ip xfrm state delete dst 10.0.0.2 proto esp spi 2 mark 5", &[1, 2, 3]),
+        // A state without a mark is found with any.
+        ("ip xfrm state delete dst 10.0.0.2 proto esp spi 2 mark 5", &[1, 3]),
         ("ip x s delall reqid 7", &[1, 3]),
         ("ip xfrm state deleteall flag noecn", &[1, 2]),
         ("ip xfrm state deleteall src 10.0.0.0/8", &[]),

@@ -131,7 +131,7 @@ fn names_what_is_wrong_with_a_state() {
         ("reqid -1", 79, "`-1` is no number from 0 to 0xffffffff"),
         ("reqid 0x100000000", 79, "`0x100000000` is no number from 0 to 0xffffffff"),
         ("reqid", 73, "a value is missing after `reqid`"),
-        ("replay-window 4097", 87, "a replay window is of 0 to 4096 packets"),
+        ("replay-window 65537", 87, "a replay window is of 0 to 65536 packets"),
         ("flag", 73, "a value is missing after `flag`"),
         ("flag esm", 78, "`esm` is no option or flag of `ip xfrm state add`"),
         ("flag 0x100", 78, "`0x100` is no number from 0 to 255"),
@@ -292,7 +292,7 @@ fn names_what_is_wrong_with_a_printed_state() {
         ("0x5ec2e7 (24 bits)\n", "(ERROR truncated)\n", "5:15", "this word has no meaning here"),
         ("(24 bits) 96", "(24 bits)", "4:24", "the ICV length in bits is missing after this"),
         ("\tenc cbc", "\taead cbc", "5:16", "the ICV length in bits is missing"),
-        ("bitmap-length 2", "bitmap-length 3", "8:17", "a replay window is of 0 to 4096 packets"),
+        ("bitmap-length 2", "bitmap-length 3", "8:17", "a replay window is of 0 to 65536 packets"),
         (
             "00000000 00000000 \n",
             "00000000 \n",
@@ -371,14 +371,18 @@ fn names_what_is_wrong_with_a_printed_policy() {
 
 #[test]
 fn bounds_what_one_text_may_ask_for() {
-    let words = "a ".repeat(1025);
-    check(&words, "1:2049", "a command of more than 1024 words");
-    let printed = format!("src 10.0.0.1 dst 10.0.0.2\n\tproto{}\n", " x".repeat(1021));
-    check(&printed, "2:2046", "more than 1024 words in one printed state or policy");
+    let words = "a ".repeat(4097);
+    check(&words, "1:8193", "a command of more than 4096 words");
+    let printed = format!("src 10.0.0.1 dst 10.0.0.2\n\tproto{}\n", " x".repeat(4093));
+    check(&printed, "2:8190", "more than 4096 words in one printed state or policy");
     let long = " ".repeat(xfrm::MAX_LEN + 1);
     check(&long, "1:1", "the text is longer than 64 MiB");
     let mut work = format!("{ADD} {ENC}\n").repeat(10_000);
     work += &"ip x s dela spi 9\n".repeat(5001);
+    check(&work, "15001:1", "too many commands that look at everything, on too many entries");
+    // Marks that none of the deletions has.
+    let mut work: String = (1..=10_000).map(|mark| format!("{ADD} {ENC} mark {mark}\n")).collect();
+    work += &"ip x s del dst 10.0.0.2 proto esp spi 1\n".repeat(5001);
     check(&work, "15001:1", "too many commands that look at everything, on too many entries");
 }
 

@@ -3,8 +3,8 @@
 //! This is dangerous because nothing here can know whether an IV is fresh. Two packets of one key of a counter mode
 //! ([`Suite::is_counter_mode`](crate::Suite::is_counter_mode)) under one IV give away the XOR of their plaintexts,
 //! and those of AES-GCM, AES-GMAC and ChaCha20-Poly1305 the key of the authentication: whoever sees both can forge.
-//! With an implicit IV it is the sequence number that may not come twice (RFC 8750 §4). And the IV of AES-CBC must be
-//! unpredictable to whoever chooses the plaintext. So who calls this answers for the IVs. Within the workspace that
+//! With an implicit IV it is the sequence number that may not come twice (RFC 8750 §4, §7). And the IV of AES-CBC must
+//! be unpredictable to whoever chooses the plaintext. So who calls this answers for the IVs. Within the workspace that
 //! is `espwire-ipsec`'s inspection, which seals again what it has opened, under the IV that it came with, only to
 //! compare: the outcome is either what was received, or never leaves.
 

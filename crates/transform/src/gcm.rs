@@ -114,7 +114,8 @@ impl<C: Aes> Gmac<C> {
         Some(Self { gcm: Gcm::new(key)?, salt: Zeroizing::new(salt.try_into().ok()?) })
     }
 
-    /// The tag over SPI, sequence number, IV, payload and trailer (RFC 4543 §3.3).
+    /// The tag over SPI, sequence number, IV, payload and trailer (RFC 4543 §3.3). The IV is in it by figure 4 of
+    /// §3.5, and in Linux's packets; §7 leaves it out.
     #[inline]
     fn tag(&self, esn_high: Option<u32>, authenticated: &[u8]) -> Option<Tag> {
         let (header, rest) = authenticated.split_first_chunk::<HEADER_LEN>()?;

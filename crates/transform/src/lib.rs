@@ -56,7 +56,8 @@
 //!   [`Job`]'s key is right because its owner looked it up.
 //! - No IV is chosen here: see [`danger`].
 //! - No encryption without integrity, and nothing that RFC 8221 gives up (DES, 3DES, Blowfish, HMAC-MD5): there is
-//!   no [`Suite`] for them. Nor for AES-XCBC-MAC, AES-CMAC and Camellia, which it leaves optional.
+//!   no [`Suite`] for them. Nor for AES-CMAC and Camellia, which it leaves optional, and AES-XCBC-MAC, for which it has
+//!   a SHOULD for small devices and a MAY otherwise.
 //! - Packets are processed one after the other: there are no lanes yet. All the AES, GHASH, ChaCha20, Poly1305 and
 //!   SHA code is RustCrypto's, which finds AES-NI, PCLMULQDQ, AVX2 and SHA-NI at run time; without AES-NI and
 //!   PCLMULQDQ it is slower and still constant in time.

@@ -1,4 +1,4 @@
-//! Encryption and integrity by two algorithms: encrypt, then authenticate (RFC 4303 §3.3.2).
+//! Encryption and integrity by two algorithms: encrypt, then authenticate (RFC 4303 §3.3.2.1).
 
 use crate::schedule::Schedule;
 use crate::suite::HEADER_LEN;
@@ -44,7 +44,7 @@ impl<C, D: EagerHash> Separate<C, D> {
         Some(Self { cipher, hmac: Hmac::new_from_slice(integrity_key).ok()?, icv_len })
     }
 
-    /// HMAC over SPI to ciphertext, and then over the high half of an ESN (RFC 4303 §2.2.1).
+    /// HMAC over SPI to ciphertext, and then over the high half of an ESN (RFC 4303 §3.3.2.1).
     #[inline]
     pub(crate) fn mac(&self, esn_high: Option<u32>, authenticated: &[u8]) -> Hmac<D> {
         let mut mac = self.hmac.clone();

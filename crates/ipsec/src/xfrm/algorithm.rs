@@ -47,10 +47,10 @@ impl Algorithm {
         KERNEL_NAMES.iter().find(|(alias, _)| *alias == self.name).map_or(&self.name, |(_, name)| name)
     }
 
-    /// ICV length in bits: the one written, or the one Linux gives an `auth` algorithm without a length (for
-    /// `hmac(sha256)` that is 96). None for a name that has no such default here.
+    /// ICV length in bits: the one written, or the one Linux gives an `auth` algorithm without a length, or of
+    /// length 0 (for `hmac(sha256)` that is 96). None for a name that has no such default here.
     pub fn effective_icv_bits(&self) -> Option<u32> {
-        self.icv_bits.or_else(|| match self.kernel_name() {
+        self.icv_bits.filter(|bits| *bits != 0).or_else(|| match self.kernel_name() {
             "digest_null" => Some(0),
             "hmac(md5)" | "hmac(sha1)" | "hmac(sha256)" | "hmac(rmd160)" | "xcbc(aes)" | "cmac(aes)" => {
                 Some(96)
@@ -74,8 +74,12 @@ impl Algorithm {
 pub struct Key(Zeroizing<Vec<u8>>);
 
 impl Key {
-    pub(super) fn new(octets: Zeroizing<Vec<u8>>) -> Self {
-        Self(octets)
+    /// A key of these octets, for an AEAD with the salt at its end. Not more than [`MAX_KEY_LEN`]: not checked here,
+    /// but [`parse`](super::parse) refuses it, and [`Sad::new`](crate::Sad::new) any length that the algorithm has not.
+    ///
+    /// Give it the only copy: a `Vec` that was made longer in between has left copies behind.
+    pub fn new(octets: impl Into<Zeroizing<Vec<u8>>>) -> Self {
+        Self(octets.into())
     }
 
     /// The octets.

@@ -294,7 +294,7 @@ fn on_states(reader: &mut Reader, words: &mut Words<'_, '_>, verb: Verb, scope: 
         Verb::Delete => {
             let StateId { id, proto, mark } = StateId::read(words, family, position)?;
             if let (Proto::Esp, Some(dst), Some((spi, _))) = (proto, id.dst, id.spi) {
-                reader.states.remove(&(origin, dst.addr, spi, mark));
+                reader.states.remove_found(position, &(origin, dst.addr, spi), mark)?;
             }
         }
         Verb::DeleteAll => {

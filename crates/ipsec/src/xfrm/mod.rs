@@ -22,8 +22,13 @@
 //! devices, check algorithms and key lengths, or tell a state added twice from two: see [`State::same_sa`].
 
 mod algorithm;
+mod by_hand;
 mod command;
 mod error;
+mod linux;
+mod listing;
+mod listing_policy;
+mod listing_state;
 mod policy;
 mod policy_words;
 mod printed;
@@ -42,6 +47,8 @@ use std::sync::Arc;
 
 pub use algorithm::{Algorithm, Key, MAX_KEY_LEN};
 pub use error::{Error, Reason};
+pub use linux::NotLoadable;
+pub use listing::{Keys, Listing};
 pub use policy::{Action, Dir, Level, Policy, PolicyType, Prefix, Selector, Template};
 pub use state::{
     Encap, EncapKind, ExtraFlags, Flags, Limit, Limits, Mark, Mode, Offload, Proto, SaDirection,
@@ -57,11 +64,21 @@ use table::Table;
 /// The longest text that is read, in octets: 64 MiB, more than 100,000 printed states.
 pub const MAX_LEN: usize = 64 << 20;
 
-/// The most words of one command, or of one printed state or policy. The longest that `ip` can print, a state with a
-/// replay window of 4096 packets and `-s`, has about 250.
-const MAX_WORDS: usize = 1024;
+/// The largest anti-replay window that is read, in packets: that of
+/// [`espwire_esp::MAX_WINDOW`]. Larger ones are refused with their place.
+pub const MAX_REPLAY_WINDOW: u32 = espwire_esp::MAX_WINDOW;
 
-/// Where something stands in a text, both from 1; column counts characters.
+/// The largest anti-replay window of Linux, in packets (XFRMA_REPLAY_ESN_MAX). See [`State::loads_into_linux`].
+pub const MAX_LINUX_REPLAY_WINDOW: u32 = 4096;
+
+/// The largest anti-replay window for which Linux has no ESN context, in packets.
+const MAX_PLAIN_WINDOW: u32 = 32;
+
+/// The most words of one command, or of one printed state or policy. The longest, a state with a replay window of
+/// [`MAX_REPLAY_WINDOW`] packets printed as with `-s`, has about 2200.
+const MAX_WORDS: usize = 4096;
+
+/// Where something stands in a text, both from 1; column counts characters. [`Position::NONE`] is nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// The line.

@@ -27,7 +27,7 @@ pub struct Policy {
     pub action: Action,
     /// The lower, the earlier it is looked at.
     pub priority: u32,
-    /// Its number in the kernel, if said.
+    /// Its number in the kernel, if said; never `Some(0)`, by which `ip` lets the kernel choose.
     pub index: Option<u32>,
     /// `ptype`.
     pub ptype: PolicyType,
@@ -37,7 +37,7 @@ pub struct Policy {
     pub icmp: bool,
     /// `mark`.
     pub mark: Option<Mark>,
-    /// `if_id`: the xfrm interface it belongs to.
+    /// `if_id`: the xfrm interface it belongs to. Never `Some(0)`: for Linux that is none.
     pub if_id: Option<u32>,
     /// `ctx`: the security context.
     pub context: Option<String>,
@@ -136,7 +136,7 @@ pub struct Selector {
     pub gre_key: Option<u32>,
     /// Device; None for any.
     pub dev: Option<String>,
-    /// `uid`: the user whose packets these are; None if not said. Linux ignores it.
+    /// `uid`: the user whose packets these are; None if not said, or 0. Linux ignores it.
     pub uid: Option<u32>,
 }
 

@@ -35,7 +35,8 @@ struct Parts {
     context: Option<String>,
     offload: Option<Offload>,
     limits: Limits,
-    templates: Vec<Template>,
+    /// Each with whether its family is known: if not, it is the selector's.
+    templates: Vec<(Template, bool)>,
     family: Option<Family>,
 }
 
@@ -70,7 +71,7 @@ impl Parts {
                 "index" => parts.index = Some(words.number()?),
                 "action" => parts.action = Some(words.name(&ACTIONS)?),
                 "priority" => parts.priority = Some(words.number()?),
-                "if_id" => parts.if_id = Some(words.number()?),
+                "if_id" => parts.if_id = Some(words.number()?).filter(|if_id| *if_id != 0),
                 "flag" => parts.flags = Some(flags(words, parts.flags.unwrap_or(0))?),
                 "limit" => selector::limit(words, &mut parts.limits)?,
                 "offload" => {
@@ -85,9 +86,9 @@ impl Parts {
                             format!("a policy has at most {MAX_TEMPLATES} templates"),
                         ));
                     }
-                    let template = template(words, parts.family, at)?;
-                    parts.family = Some(Family::of(template.dst));
-                    parts.templates.push(template);
+                    let (template, family) = template(words, parts.family, at)?;
+                    parts.family = family;
+                    parts.templates.push((template, family.is_some()));
                 }
                 _ => {}
             }
@@ -116,25 +117,29 @@ pub(super) fn policy(
     let direction = parts.direction(position)?;
     let flags = parts.flags.unwrap_or(0);
     let inner = parts.selector.as_ref().and_then(SelectorWords::family).or(family);
+    let selector = parts.selector.unwrap_or_default().finish(inner);
+    let any = Family::of(selector.dst.addr).unspecified();
+    let settled =
+        |(template, is_known)| if is_known { template } else { Template { src: any, dst: any, ..template } };
     Ok(Policy {
         source_name: Arc::clone(name),
         position,
         origin,
-        selector: parts.selector.unwrap_or_default().finish(inner),
+        selector,
         direction,
         socket: false,
         action: parts.action.unwrap_or(Action::Allow),
         priority: parts.priority.unwrap_or(0),
-        index: parts.index,
+        index: parts.index.filter(|index| *index != 0),
         ptype: parts.ptype.unwrap_or_default(),
         localok: flags & 1 != 0,
         icmp: flags & 2 != 0,
-        mark: parts.mark.filter(|mark| mark.mask != 0),
+        mark: parts.mark.and_then(Mark::kept),
         if_id: parts.if_id,
         context: parts.context,
         offload: parts.offload,
         limits: parts.limits,
-        templates: parts.templates,
+        templates: parts.templates.into_iter().map(settled).collect(),
     })
 }
 
@@ -156,8 +161,13 @@ fn flags(words: &mut Words<'_, '_>, before: u8) -> Parsed<u8> {
     Ok(flags)
 }
 
-/// Reads what comes after `tmpl`: an ID, which stands together, and options before or after it.
-fn template(words: &mut Words<'_, '_>, family: Option<Family>, at: Position) -> Parsed<Template> {
+/// Reads what comes after `tmpl`: an ID, which stands together, and options before or after it. The family with it is
+/// that of its addresses, else the one before it, if any.
+fn template(
+    words: &mut Words<'_, '_>,
+    family: Option<Family>,
+    at: Position,
+) -> Parsed<(Template, Option<Family>)> {
     let position = words.position();
     let mut id: Option<Id> = None;
     let (mut tunnel, mut reqid, mut level) = (Mode::Transport, 0, Level::Required);
@@ -185,8 +195,9 @@ fn template(words: &mut Words<'_, '_>, family: Option<Family>, at: Position) -> 
             "`src`, `dst`, `proto` and `spi` of the template are missing after `tmpl`",
         ));
     };
-    let any = id.family().or(family).unwrap_or(Family::V4).unspecified();
-    Ok(Template {
+    let family = id.family().or(family);
+    let any = family.unwrap_or(Family::V4).unspecified();
+    let template = Template {
         position,
         src: id.src.map_or(any, |src| src.addr),
         dst: id.dst.map_or(any, |dst| dst.addr),
@@ -195,7 +206,8 @@ fn template(words: &mut Words<'_, '_>, family: Option<Family>, at: Position) -> 
         reqid,
         mode: tunnel,
         level,
-    })
+    };
+    Ok((template, family))
 }
 
 /// The policy that `delete` and `get` are about.

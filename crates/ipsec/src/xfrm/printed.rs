@@ -246,7 +246,7 @@ impl Common {
             }
             "output-mark" => self.output_mark = Some(selector::printed_mark(&mut words)?),
             "lastused" => words.time()?,
-            "if_id" => self.if_id = Some(words.number()?),
+            "if_id" => self.if_id = Some(words.number()?).filter(|if_id| *if_id != 0),
             "crypto" => self.offload = Some(offload(&mut words)?),
             _ => {
                 words.expect("context")?;

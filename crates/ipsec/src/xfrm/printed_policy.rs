@@ -76,7 +76,7 @@ fn direction_line(policy: &mut Policy, words: &mut Words<'_, '_>) -> Parsed<()> 
         policy.action = words.name(&ACTIONS)?;
     }
     if words.accept("index") {
-        policy.index = Some(words.number()?);
+        policy.index = Some(words.number()?).filter(|index| *index != 0);
     }
     words.expect("priority")?;
     policy.priority = words.number()?;

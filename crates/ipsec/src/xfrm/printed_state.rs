@@ -9,8 +9,8 @@ use super::state_words::{self, only_esp, replay_window, usable_spi};
 use super::value::{self, Family};
 use super::word::Words;
 use super::{
-    Algorithm, Encap, EncapKind, ExtraFlags, Flags, Key, Mode, Position, Proto, SaDirection, Selector,
-    SequenceContext, State,
+    Algorithm, Encap, EncapKind, ExtraFlags, Flags, Key, MAX_REPLAY_WINDOW, Mode, Position, Proto,
+    SaDirection, Selector, SequenceContext, State,
 };
 
 /// The mode after `mode`: a name, or the number of one that `ip` does not know.
@@ -205,7 +205,8 @@ impl Body {
             "dir" => self.direction = Some(words.name(&state_words::DIRECTIONS)?),
             "pcpu-num" => self.cpu = Some(words.number()?),
             "sel" => {
-                let selector = SelectorWords::read(&mut words, Some(family), true)?;
+                // With `flag af-unspec` it may be of the other family.
+                let selector = SelectorWords::read(&mut words, None, true)?;
                 self.selector = Some(selector.finish(Some(family)));
             }
             "anti-replay" => {
@@ -254,8 +255,8 @@ impl Body {
         words.expect("bitmap-length")?;
         let mut remaining: u32 = words.number()?;
         words.end()?;
-        if window > state_words::MAX_REPLAY_WINDOW || remaining != window.div_ceil(32) {
-            let most = state_words::MAX_REPLAY_WINDOW;
+        if window > MAX_REPLAY_WINDOW || remaining != window.div_ceil(32) {
+            let most = MAX_REPLAY_WINDOW;
             let reason =
                 format!("a replay window is of 0 to {most} packets, and its bitmap-length a 32nd of that");
             return Err(Fault::value(position, reason));
@@ -280,7 +281,7 @@ impl Body {
     /// Reads what comes after `enc`, `auth`, `auth-trunc` or `aead`. An empty key is printed as nothing at all.
     fn algorithm(&mut self, words: &mut Words<'_, '_>, kind: &str, at: Position) -> Parsed<()> {
         let name = words.algorithm_name()?;
-        let mut key = Key::new(Vec::new().into());
+        let mut key = Key::new(Vec::new());
         let mut key_position = name.position;
         match words.peek() {
             Some(word) if word.starts_with("<<") => {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::error::{Fault, Parsed};
-use super::value::{self, Family};
+use super::value::{self, DCCP, Family, GRE, ICMP, ICMPV6, MOBILITY_HEADER, SCTP, TCP, UDP};
 use super::word::{Word, Words};
 use super::{Limits, Mark, Prefix, Selector};
 
@@ -28,15 +28,6 @@ struct Upper {
 }
 
 const UPPER: [&str; 6] = ["proto", "sport", "dport", "type", "code", "key"];
-const ICMP: u8 = 1;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const DCCP: u8 = 33;
-const GRE: u8 = 47;
-const ICMPV6: u8 = 58;
-const SCTP: u8 = 132;
-const MOBILITY_HEADER: u8 = 135;
-
 impl SelectorWords {
     /// Reads as much of a selector as there is. `src`, `dst` and `dev` may stand in any order, `proto` and what
     /// belongs to it together, once. Printed ones have a `uid`, too.
@@ -61,12 +52,17 @@ impl SelectorWords {
                 }
                 "uid" if printed => {
                     words.take();
-                    selector.uid = Some(words.number()?);
+                    selector.uid = Some(words.number()?).filter(|uid| *uid != 0);
                 }
                 "(dport)" if printed => {
-                    // What `ip -s` prints for the mobility header: the two octets as they lie in memory.
+                    // What `ip -s` prints for a code with the mobility header: its two octets as they lie in memory.
                     words.take();
-                    words.number::<u16>()?;
+                    let position = words.position();
+                    let code = words.number::<u16>()?.swap_bytes();
+                    let code = u8::try_from(code).map_err(|_| {
+                        Fault::value(position, "this is no code from 0 to 255, octets swapped")
+                    })?;
+                    selector.upper.icmp_code = Some(code);
                 }
                 word if UPPER.contains(&word) && !had_upper => {
                     had_upper = true;
@@ -228,6 +224,13 @@ pub(super) fn mark(words: &mut Words<'_, '_>) -> Parsed<Mark> {
     let value = words.number()?;
     let mask = if words.accept("mask") { words.number()? } else { u32::MAX };
     Ok(Mark { value, mask })
+}
+
+/// Reads what comes after `output-mark` in a command. As in `ip`, a value of 0 is none, and a mask of 0 is not sent.
+pub(super) fn output_mark(words: &mut Words<'_, '_>) -> Parsed<Option<Mark>> {
+    let Mark { value, mask } = mark(words)?;
+    let mask = if mask == 0 { u32::MAX } else { mask };
+    Ok((value != 0).then_some(Mark { value, mask }))
 }
 
 /// Reads a printed `0x7/0xff`. Without a mask, all bits count.

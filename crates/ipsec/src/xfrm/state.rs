@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::BitOr;
 use std::sync::Arc;
 
 use super::{Algorithm, Position, Selector};
@@ -32,7 +33,8 @@ pub struct State {
     pub mode: Mode,
     /// Always [`Proto::Esp`]: any other is refused.
     pub proto: Proto,
-    /// Size of the anti-replay window in packets, 0 for none: that of the ESN context where one is printed.
+    /// Size of the anti-replay window in packets, 0 for none, at most [`MAX_REPLAY_WINDOW`](super::MAX_REPLAY_WINDOW): that of the ESN
+    /// context where one is printed. Above 4096 Linux takes no such state: see [`loads_into_linux`](Self::loads_into_linux).
     pub replay_window: u32,
     /// The `flag` list.
     pub flags: Flags,
@@ -48,16 +50,16 @@ pub struct State {
     pub encap: Option<Encap>,
     /// The sequence numbers as printed, or as `replay-seq` and its sisters set them.
     pub sequence: SequenceContext,
-    /// `seq`: the number of the acquire message that this state answers; 0 for none. As written: a little-endian
-    /// `ip` prints another number than it was told.
+    /// `seq`: the number of the acquire message that this state answers; 0 for none. As a little-endian Linux
+    /// prints it: `seq 1` of a command is 0x01000000.
     pub acquire_seq: u32,
     /// `sel`: what traffic may use it.
     pub selector: Option<Selector>,
     /// `mark`: packets with this mark alone find it.
     pub mark: Option<Mark>,
-    /// `output-mark`: the mark its packets get.
+    /// `output-mark`: the mark its packets get. Its value is never 0: for Linux that is none.
     pub output_mark: Option<Mark>,
-    /// `if_id`: the xfrm interface it belongs to.
+    /// `if_id`: the xfrm interface it belongs to. Never `Some(0)`: for Linux that is none.
     pub if_id: Option<u32>,
     /// `tfcpad`: pad packets to this length, in octets.
     pub tfcpad: Option<u32>,
@@ -180,12 +182,27 @@ impl Proto {
 pub struct Flags(pub(super) u8);
 
 impl Flags {
-    /// `esn`: extended sequence numbers (RFC 4303 §2.2.1).
-    pub const ESN: Self = Self(0x80);
+    /// `noecn`: ECN is not copied between inner and outer header.
+    pub const NOECN: Self = Self(0x01);
+    /// `decap-dscp`: the inner header gets the outer DSCP.
+    pub const DECAP_DSCP: Self = Self(0x02);
+    /// `nopmtudisc`: no path MTU discovery.
+    pub const NOPMTUDISC: Self = Self(0x04);
+    /// `wildrecv` (Mobile IPv6).
+    pub const WILDRECV: Self = Self(0x08);
+    /// `icmp`: it is for the packet that an ICMP error is about, too.
+    pub const ICMP: Self = Self(0x10);
     /// `af-unspec`: inner packets may be of the other address family.
     pub const AF_UNSPEC: Self = Self(0x20);
     /// `align4`: IPv6 ESP aligned to 4 octets only.
     pub const ALIGN4: Self = Self(0x40);
+    /// `esn`: extended sequence numbers (RFC 4303 §2.2.1).
+    pub const ESN: Self = Self(0x80);
+
+    /// The flags of these bits, as the kernel has them (XFRM_STATE_…).
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
 
     /// All of them with their names, in the order in which they are printed.
     pub(super) const NAMES: [(&'static str, u8); 8] = [
@@ -225,6 +242,11 @@ impl ExtraFlags {
     /// `oseq-may-wrap`: the outbound sequence number may wrap.
     pub const OSEQ_MAY_WRAP: Self = Self(2);
 
+    /// The flags of these bits, as the kernel has them (XFRM_SA_XFLAG_…).
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
     pub(super) const NAMES: [(&'static str, u32); 2] = [("dont-encap-dscp", 1), ("oseq-may-wrap", 2)];
 
     /// Whether every flag of `flags` is set.
@@ -235,6 +257,22 @@ impl ExtraFlags {
     /// The bits as the kernel has them (XFRM_SA_XFLAG_…).
     pub fn bits(self) -> u32 {
         self.0
+    }
+}
+
+impl BitOr for Flags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitOr for ExtraFlags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 }
 
@@ -280,11 +318,11 @@ impl EncapKind {
 pub struct SequenceContext {
     /// The highest one received, low half.
     pub seq: u32,
-    /// Its high half; 0 without ESN.
+    /// Its high half; 0 without an ESN context, which a state with `flag esn` or a window above 32 has.
     pub seq_hi: u32,
     /// The last one sent, low half.
     pub oseq: u32,
-    /// Its high half; 0 without ESN.
+    /// Its high half; 0 without an ESN context.
     pub oseq_hi: u32,
 }
 
@@ -295,6 +333,13 @@ pub struct Mark {
     pub value: u32,
     /// Which bits count.
     pub mask: u32,
+}
+
+impl Mark {
+    /// What Linux keeps of a mark that a command gives: the bits that count; None if none does.
+    pub(super) fn kept(self) -> Option<Self> {
+        (self.mask != 0).then_some(Self { value: self.value & self.mask, mask: self.mask })
+    }
 }
 
 /// What a device does for a state or policy.

@@ -5,7 +5,7 @@ use super::selector;
 use super::state_words::{Id, flags, mode};
 use super::value::Family;
 use super::word::Words;
-use super::{Flags, Mark, Mode, Position, Proto, State};
+use super::{Flags, Mode, Position, Proto, State};
 
 /// Which states `deleteall` and `list` are about.
 #[derive(Debug, Default)]
@@ -65,7 +65,8 @@ impl StateFilter {
 pub(super) struct StateId {
     pub(super) id: Id,
     pub(super) proto: Proto,
-    pub(super) mark: Option<Mark>,
+    /// The mark that the state's own must fit: Linux finds it if this one, ANDed with its mask, is its value.
+    pub(super) mark: u32,
 }
 
 impl StateId {
@@ -76,12 +77,13 @@ impl StateId {
         position: Position,
     ) -> Parsed<Self> {
         let mut id = None;
-        let mut mark = None;
+        let mut mark = 0;
         while let Some(word) = words.peek() {
             match word {
                 "mark" => {
                     words.take();
-                    mark = Some(selector::mark(words)?).filter(|mark: &Mark| mark.mask & mark.value != 0);
+                    let given = selector::mark(words)?;
+                    mark = given.value & given.mask;
                 }
                 word if Id::begins(word) && id.is_none() => {
                     id = Some(Id::read(words, family)?);

@@ -7,12 +7,9 @@ use super::selector::{self, SelectorWords};
 use super::value::{self, Family};
 use super::word::Words;
 use super::{
-    Algorithm, Encap, EncapKind, ExtraFlags, Flags, Limits, Mark, Mode, Offload, Position, Prefix, Proto,
-    SaDirection, SequenceContext, State,
+    Algorithm, Encap, EncapKind, ExtraFlags, Flags, Limits, MAX_PLAIN_WINDOW, MAX_REPLAY_WINDOW, Mark, Mode,
+    Offload, Position, Prefix, Proto, SaDirection, SequenceContext, State,
 };
-
-/// The largest anti-replay window of Linux, in packets.
-pub(super) const MAX_REPLAY_WINDOW: u32 = 4096;
 
 pub(super) const DIRECTIONS: [(&str, SaDirection); 2] = [("in", SaDirection::In), ("out", SaDirection::Out)];
 
@@ -148,7 +145,8 @@ impl Parts {
             "mode" => self.mode = Some(mode(words)?),
             "mark" => self.mark = Some(selector::mark(words)?),
             "reqid" => self.reqid = words.number()?,
-            "seq" => self.acquire_seq = words.number()?,
+            // `ip` sends it as a big-endian number, which Linux takes and prints as it lies in memory.
+            "seq" => self.acquire_seq = words.number::<u32>()?.swap_bytes(),
             "replay-window" => self.replay_window = replay_window(words)?,
             "replay-seq" => self.sequence.seq = words.number()?,
             "replay-seq-hi" => self.sequence.seq_hi = words.number()?,
@@ -174,8 +172,8 @@ impl Parts {
             }
             "ctx" if self.context.is_none() => self.context = Some(words.text()?),
             "offload" => self.offload = Some(self.offload(words)?),
-            "output-mark" => self.output_mark = Some(selector::mark(words)?),
-            "if_id" => self.if_id = Some(words.number()?),
+            "output-mark" => self.output_mark = selector::output_mark(words)?,
+            "if_id" => self.if_id = Some(words.number()?).filter(|if_id| *if_id != 0),
             "tfcpad" => self.tfcpad = Some(words.number()?).filter(|len| *len != 0),
             "dir" => self.direction = Some(words.name(&DIRECTIONS)?),
             "pcpu-num" => self.cpu = Some(words.number()?).filter(|cpu| *cpu != u32::MAX),
@@ -238,7 +236,7 @@ impl Parts {
         Ok(())
     }
 
-    fn finish(self, name: &Arc<str>, position: Position, origin: Option<String>) -> Parsed<State> {
+    fn finish(mut self, name: &Arc<str>, position: Position, origin: Option<String>) -> Parsed<State> {
         let missing = |what: &str| Fault::missing(position, format!("{what} is missing in this command"));
         let no_id = "the state's `src`, `dst`, `proto` and `spi` are missing in this command";
         let (id, id_position) = self.id.ok_or_else(|| Fault::missing(position, no_id))?;
@@ -258,6 +256,11 @@ impl Parts {
                 "`flag esn` needs a `replay-window`: `ip` refuses it without one",
             ));
         }
+        let esn_context = self.flags.has(Flags::ESN) || self.replay_window > MAX_PLAIN_WINDOW;
+        if !esn_context {
+            // As `ip`, which sends the high halves only with an ESN context.
+            self.sequence = SequenceContext { seq_hi: 0, oseq_hi: 0, ..self.sequence };
+        }
         Ok(State {
             source_name: Arc::clone(name),
             position,
@@ -274,11 +277,11 @@ impl Parts {
             encryption: self.encryption,
             integrity: self.integrity,
             aead: self.aead,
-            encap: self.encap,
+            encap: self.encap.map(|encap| Encap { addr: Family::of(dst).reread(encap.addr), ..encap }),
             sequence: self.sequence,
             acquire_seq: self.acquire_seq,
             selector: self.selector.map(|selector| selector.finish(Some(Family::of(dst)))),
-            mark: self.mark.filter(|mark| mark.mask != 0),
+            mark: self.mark.and_then(Mark::kept),
             output_mark: self.output_mark,
             if_id: self.if_id,
             tfcpad: self.tfcpad,

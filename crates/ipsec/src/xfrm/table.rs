@@ -35,7 +35,7 @@ pub(super) struct Table<V: Keyed> {
     slots: Vec<Option<V>>,
     /// The slots that are in use, by key.
     index: BTreeSet<(V::Key, usize)>,
-    /// How many slots [`retain`](Self::retain) looked at.
+    /// How many slots were looked at one by one.
     work: usize,
 }
 
@@ -75,13 +75,7 @@ impl<V: Keyed> Table<V> {
 
     /// Removes all that `keep` is false for, on behalf of the command at `position`.
     pub(super) fn retain(&mut self, position: Position, keep: impl Fn(&V) -> bool) -> Parsed<()> {
-        self.work = self.work.saturating_add(self.slots.len());
-        if self.work > MAX_WORK {
-            return Err(Fault::limit(
-                position,
-                "too many commands that look at everything, on too many entries",
-            ));
-        }
+        self.worked(self.slots.len(), position)?;
         for (number, slot) in self.slots.iter_mut().enumerate() {
             if let Some(value) = slot.take_if(|value| !keep(value)) {
                 self.index.remove(&(value.key(), number));
@@ -96,7 +90,42 @@ impl<V: Keyed> Table<V> {
         Ok(())
     }
 
+    /// Counts what a command looks at, so that no text takes long.
+    fn worked(&mut self, entries: usize, position: Position) -> Parsed<()> {
+        self.work = self.work.saturating_add(entries);
+        if self.work > MAX_WORK {
+            let reason = "too many commands that look at everything, on too many entries";
+            return Err(Fault::limit(position, reason));
+        }
+        Ok(())
+    }
+
     pub(super) fn into_vec(self) -> Vec<V> {
         self.slots.into_iter().flatten().collect()
+    }
+}
+
+impl Table<State> {
+    /// Removes what Linux finds at a place, by destination, SPI and a packet's mark, on behalf of the command at
+    /// `position`.
+    pub(super) fn remove_found(
+        &mut self,
+        position: Position,
+        id: &(Option<String>, IpAddr, u32),
+        mark: u32,
+    ) -> Parsed<()> {
+        let (origin, dst, spi) = id;
+        let from = (origin.clone(), *dst, *spi, None);
+        let here = self.index.range((from, 0)..);
+        let here: Vec<_> =
+            here.take_while(|((o, d, s, _), _)| (o, d, s) == (origin, dst, spi)).cloned().collect();
+        self.worked(here.len(), position)?;
+        for (key, slot) in here {
+            if key.3.is_none_or(|is| mark & is.mask == is.value) {
+                self.slots[slot] = None;
+                self.index.remove(&(key, slot));
+            }
+        }
+        Ok(())
     }
 }

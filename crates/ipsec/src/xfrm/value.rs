@@ -28,6 +28,19 @@ impl Family {
         }
     }
 
+    /// The address that Linux has when `ip` sends it this one as one of this family: the octets count, as many as
+    /// there are.
+    pub(super) fn reread(self, address: IpAddr) -> IpAddr {
+        match (self, address) {
+            (Self::V4, IpAddr::V6(v6)) => {
+                let [a, b, c, d, ..] = v6.octets();
+                Ipv4Addr::new(a, b, c, d).into()
+            }
+            (Self::V6, IpAddr::V4(v4)) => Ipv6Addr::from_bits(u128::from(v4.to_bits()) << 96).into(),
+            _ => address,
+        }
+    }
+
     fn bits(self) -> u8 {
         if self == Self::V4 { 32 } else { 128 }
     }
@@ -205,7 +218,7 @@ pub(super) fn key(word: &Word<'_>) -> Parsed<Key> {
         if text.ends_with(')') && text.contains('(') {
             return Err(Fault::value(word.position, "a key is expected here, not the name of an algorithm"));
         }
-        return Ok(Key::new(Zeroizing::new(text.as_bytes().to_vec())));
+        return Ok(Key::new(text.as_bytes().to_vec()));
     };
     if digits.len() > 2 * MAX_KEY_LEN {
         return Err(too_long());
@@ -312,3 +325,17 @@ pub(super) fn protocol(text: &str) -> Option<Option<u8>> {
     };
     Some((number != 0).then_some(number))
 }
+
+/// The first name of a protocol: the one that `ip` prints. None for a number without a name.
+pub(super) fn protocol_name(number: u8) -> Option<&'static str> {
+    PROTOCOLS.iter().find(|(_, n)| *n == number).map(|(name, _)| *name)
+}
+
+pub(super) const ICMP: u8 = 1;
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
+pub(super) const DCCP: u8 = 33;
+pub(super) const GRE: u8 = 47;
+pub(super) const ICMPV6: u8 = 58;
+pub(super) const SCTP: u8 = 132;
+pub(super) const MOBILITY_HEADER: u8 = 135;
