@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use espwire_esp::{
-    Header, InboundSa, Malformed, Prepared, Replay, Status, Trailer, TrailerFault, danger, open_burst,
+    Header, InboundSa, Malformed, OpenBurst, Prepared, Replay, Trailer, TrailerFault, Verified, danger,
 };
 
 use crate::explanation::{Decrypted, Explanation, Observer, Reencryption};
@@ -59,6 +59,8 @@ struct Packet {
     /// Where it stands in `opened` and `again`.
     at: Range<usize>,
     stage: Stage,
+    /// Of an opened packet, until its number is accepted.
+    verified: Option<Verified>,
     /// The transform's outcome was taken: at once for a packet whose SA guesses.
     is_accepted: bool,
     replay: Option<Replay>,
@@ -194,13 +196,11 @@ impl Inspector {
                     packet.fault = None;
                     packet.at = self.opened.len()..self.opened.len() + esp.len();
                     self.opened.extend_from_slice(esp);
-                    packet.stage = if inbound.is_guessing() {
-                        let stage = open_alone(inbound, &mut self.opened[packet.at.clone()]);
-                        packet.accept(stage, inbound, &self.opened);
-                        stage
-                    } else {
-                        Stage::Prepared(prepared)
-                    };
+                    packet.stage = Stage::Prepared(prepared);
+                    if inbound.is_guessing() {
+                        packet.open_alone(inbound, &mut self.opened);
+                        packet.accept(inbound, &self.opened);
+                    }
                 }
             }
         }
@@ -209,26 +209,19 @@ impl Inspector {
 
     /// Verifies and decrypts what is prepared, in one call.
     fn open(&mut self) {
-        let mut jobs = Vec::with_capacity(self.packets.len());
+        let mut burst = OpenBurst::with_capacity(self.packets.len());
         let mut owners = Vec::with_capacity(self.packets.len());
         let mut rest = &mut self.opened[..];
         for (owner, packet) in self.packets.iter().enumerate() {
             let (octets, after) = rest.split_at_mut(packet.at.len());
             rest = after;
             if let (Stage::Prepared(prepared), Some(sa)) = (packet.stage, packet.sa) {
-                jobs.push(self.sad.entry(sa).state.inbound.job(&prepared, octets));
-                owners.push(owner);
+                burst.push(&self.sad.entry(sa).state.inbound, prepared, octets);
+                owners.push((owner, prepared));
             }
         }
-        open_burst(&mut jobs);
-        for (job, owner) in jobs.iter().zip(owners) {
-            let packet = &mut self.packets[owner];
-            if let Stage::Prepared(prepared) = packet.stage {
-                packet.stage = match job.status {
-                    Status::Done => Stage::Opened(prepared),
-                    _ => Stage::Failed(prepared),
-                };
-            }
+        for (outcome, (owner, prepared)) in burst.open().into_iter().zip(owners) {
+            self.packets[owner].take(prepared, outcome.ok());
         }
     }
 
@@ -246,10 +239,9 @@ impl Inspector {
                     .is_ok_and(|now| now.sequence != prepared.sequence)
             {
                 // A packet before it in this burst has moved the window on: its number is another now.
-                packet.stage = open_alone(inbound, &mut self.opened[packet.at.clone()]);
+                packet.open_alone(inbound, &mut self.opened);
             }
-            let stage = packet.stage;
-            packet.accept(stage, inbound, &self.opened);
+            packet.accept(inbound, &self.opened);
         }
         if packet.fault.is_some() || !packet.stage.is_opened() {
             return;
@@ -377,6 +369,7 @@ impl Packet {
             sa: None,
             at: 0..0,
             stage: Stage::Refused,
+            verified: None,
             is_accepted: false,
             replay: None,
             trailer: None,
@@ -385,41 +378,41 @@ impl Packet {
         }
     }
 
-    /// Takes the outcome of the transform: of an opened packet the number is accepted and the trailer checked.
-    #[inline]
-    fn accept(&mut self, stage: Stage, inbound: &mut InboundSa, opened: &[u8]) {
-        self.is_accepted = true;
-        match stage {
-            Stage::Opened(prepared) => {
-                let octets = &opened[self.at.clone()];
-                // Asked again: a packet of the same burst may have borne this number.
-                self.replay = Some(inbound.window().check(prepared.sequence));
-                let checked = inbound.finish(&prepared, octets);
-                self.trailer = Trailer::read(inbound.plaintext(octets));
-                self.fault = checked.err().map(|fault| match fault {
-                    TrailerFault::Alignment => DropReason::BadAlign,
-                    TrailerFault::PadLength => DropReason::BadPadLen,
-                    TrailerFault::Padding => DropReason::BadPadding,
-                });
-            }
-            _ => {
-                self.fault = self.fault.or(matches!(stage, Stage::Failed(_)).then_some(DropReason::AuthFail));
-            }
-        }
+    /// Takes the outcome of the transform under this number.
+    fn take(&mut self, prepared: Prepared, verified: Option<Verified>) {
+        self.stage = if verified.is_some() { Stage::Opened(prepared) } else { Stage::Failed(prepared) };
+        self.verified = verified;
     }
-}
 
-/// Takes one packet through all its attempts.
-fn open_alone(inbound: &InboundSa, octets: &mut [u8]) -> Stage {
-    let mut stage = Stage::Refused;
-    for attempt in 0.. {
-        let Ok(Some(prepared)) = inbound.attempt(octets, attempt) else { break };
-        let mut jobs = [inbound.job(&prepared, octets)];
-        open_burst(&mut jobs);
-        if jobs[0].status == Status::Done {
-            return Stage::Opened(prepared);
+    /// Takes the packet through all its attempts, until one is right.
+    fn open_alone(&mut self, inbound: &InboundSa, opened: &mut [u8]) {
+        let octets = &mut opened[self.at.clone()];
+        for attempt in 0.. {
+            let Ok(Some(prepared)) = inbound.attempt(octets, attempt) else { break };
+            self.take(prepared, inbound.open(prepared, octets).ok());
+            if self.verified.is_some() {
+                break;
+            }
         }
-        stage = Stage::Failed(prepared);
     }
-    stage
+
+    /// Accepts an opened packet's number and checks its trailer.
+    #[inline]
+    fn accept(&mut self, inbound: &mut InboundSa, opened: &[u8]) {
+        self.is_accepted = true;
+        let octets = &opened[self.at.clone()];
+        let accepted = self.verified.take().and_then(|verified| inbound.accept(verified, octets).ok());
+        if let Some(accepted) = accepted {
+            // As the window is now: a packet of the same burst may have borne this number.
+            self.replay = Some(accepted.replay);
+            self.trailer = Trailer::read(inbound.plaintext(octets));
+            self.fault = accepted.trailer.err().map(|fault| match fault {
+                TrailerFault::Alignment => DropReason::BadAlign,
+                TrailerFault::PadLength => DropReason::BadPadLen,
+                TrailerFault::Padding => DropReason::BadPadding,
+            });
+        } else if matches!(self.stage, Stage::Failed(_)) {
+            self.fault = self.fault.or(Some(DropReason::AuthFail));
+        }
+    }
 }
