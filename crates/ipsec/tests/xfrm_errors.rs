@@ -86,7 +86,6 @@ fn names_other_commands() {
         ),
         ("ip -b file", 4, "the option `-b` of `ip` is not understood here".into()),
         ("ip -all netns exec ip xfrm state", 4, "the option `-all` of `ip` is not understood here".into()),
-        ("Deleted src 10.0.0.1 dst 10.0.0.2", 1, "what `ip xfrm monitor` prints is not understood".into()),
         (
             "proto esp spi 0x1",
             1,

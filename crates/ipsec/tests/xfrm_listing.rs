@@ -36,7 +36,7 @@ fn without_counters(text: &str) -> String {
                 plain += "\t  0(bytes), 0(packets)";
             }
             ["replay-window", _, "replay", _, "failed", _] => {
-                plain += "\t  replay-window 0 replay 0 failed 0"
+                plain += "\t  replay-window 0 replay 0 failed 0";
             }
             [_, ..] if bitmap && words[0] != "replay_window" => {
                 plain += "\t ";

@@ -29,6 +29,7 @@ mod linux;
 mod listing;
 mod listing_policy;
 mod listing_state;
+mod monitor;
 mod policy;
 mod policy_words;
 mod printed;
@@ -122,10 +123,16 @@ fn read(reader: &mut Reader, text: &str) -> Parsed<()> {
         if scanner.is_at_end() {
             return Ok(());
         }
+        let prefix = monitor::Prefix::take(&mut scanner);
         if scanner.is_at_printed() {
             let mut lines = Lines::take(&mut scanner)?;
-            printed(reader, &mut lines)?;
+            printed(reader, &mut lines, prefix.origin)?;
             reader.after_key = lines.end_in_key();
+        } else if let Some(event) = monitor::Event::ahead(&scanner) {
+            monitor::run(reader, &mut scanner, event, prefix.origin)?;
+        } else if prefix.is_there {
+            let reason = "after this prefix of `ip xfrm monitor`, what it prints is expected";
+            return Err(Fault::unknown(scanner.position(), reason));
         } else {
             command::run(reader, &scanner.command()?)?;
         }
@@ -133,20 +140,13 @@ fn read(reader: &mut Reader, text: &str) -> Parsed<()> {
 }
 
 /// Reads something printed: a state or a policy, by its second line.
-fn printed(reader: &mut Reader, lines: &mut Lines<'_>) -> Parsed<()> {
-    match lines.second() {
-        Some(word) if printed_policy::follows(word) => {
-            reader.policies.push(printed_policy::policy(lines, &reader.name)?);
-        }
-        Some("proto") => reader.states.push(printed_state::state(lines, &reader.name)?),
-        Some(_) => {
-            lines.line()?;
-            return Err(lines.unknown("state or policy"));
-        }
-        None => {
-            let reason = "indented lines are missing under this: what `ip xfrm` prints is cut off";
-            return Err(Fault::missing(lines.position(), reason));
-        }
+fn printed(reader: &mut Reader, lines: &mut Lines<'_>, origin: Option<String>) -> Parsed<()> {
+    if printed::is_policy(lines)? {
+        let policy = printed_policy::policy(lines, &reader.name)?;
+        reader.policies.push(Policy { origin, ..policy });
+    } else {
+        let state = printed_state::state(lines, &reader.name)?;
+        reader.states.push(State { origin, ..state });
     }
     Ok(())
 }
