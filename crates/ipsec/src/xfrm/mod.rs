@@ -14,9 +14,20 @@
 //!                 proto esp reqid 0 mode tunnel
 //! ```
 //!
-//! The grammar is that of iproute2 6.1, with what later versions add (`dir`, `pcpu-num`, offload modes). Commands act
-//! in order, as in the kernel: `add`, `update`, `delete`, `deleteall`, `flush`; `list`, `get` and `count` do nothing.
-//! Every word is used, kept, or refused with its place; what is read and not kept stands at [`State`] and [`Policy`].
+//! The grammar is that of iproute2 6.1, with what later versions add (`dir`, `pcpu-num`, offload modes). Every word is
+//! used, kept, or refused with its place; what is read and not kept stands at [`State`] and [`Policy`].
+//!
+//! | words | what they do |
+//! |---|---|
+//! | `add`, `update`, `delete`, `deleteall`, `flush` | act in order, as in the kernel |
+//! | `list`, `get`, `count`, `getdefault`, no word | are checked and do nothing |
+//! | `allocspi`; `set`, `setdefault` of policies; `help` | refused |
+//! | what `ip xfrm monitor` prints | acts in order: `Updated`, `Deleted`, `Expired` with `hard 1`, `Flushed` |
+//! | `dir fwd` | kept and printed, without effect: espwire forwards nothing between hosts |
+//! | `replay-window` above 4096 | kept, to 65,536: [`State::loads_into_linux`] says that Linux refuses it |
+//!
+//! [`State::listing`], [`Policy::listing`] and [`Database::listing`] print what is kept in the same form again.
+//! [`State::new`] makes a state without text.
 //!
 //! What it does not do: run a shell (variables, loops, pipes and redirections are refused by name), look up
 //! devices, check algorithms and key lengths, or tell a state added twice from two: see [`State::same_sa`].
@@ -97,8 +108,8 @@ pub struct Database {
     pub policies: Vec<Policy>,
 }
 
-/// Reads `ip xfrm` text: scripts of commands, and what `ip xfrm state` and `ip xfrm policy` print, also mixed in one
-/// text. `name` is what errors call the text (a file's path as the user gave it).
+/// Reads `ip xfrm` text: scripts of commands, and what `ip xfrm state`, `ip xfrm policy` and `ip xfrm monitor` print, also
+/// mixed in one text. `name` is what errors call the text (a file's path as the user gave it).
 ///
 /// # Errors
 ///
