@@ -30,6 +30,9 @@ impl<'a> Inner<'a> {
         if next_header == protocol::NONE {
             return None;
         }
+        if mode == Mode::Beet {
+            return None;
+        }
         if mode == Mode::Transport {
             return Some(Self {
                 src: outer.src,

@@ -264,6 +264,7 @@ impl Inspector {
                 inner.is_none().then_some(DropReason::InnerMalformed)
             }
             (Mode::Tunnel, _) => Some(DropReason::BadNextHeader),
+            (Mode::Beet, _) => Some(DropReason::InnerMalformed),
         };
     }
 

@@ -20,6 +20,8 @@ pub(crate) mod protocol {
     pub(crate) const AH: u8 = 51;
     pub(crate) const NONE: u8 = 59;
     pub(crate) const DESTINATION_OPTIONS: u8 = 60;
+    /// The pseudo header of mode beet that holds IPv4 options.
+    pub(crate) const BEETPH: u8 = 94;
     pub(crate) const SCTP: u8 = 132;
     pub(crate) const MOBILITY: u8 = 135;
     pub(crate) const UDP_LITE: u8 = 136;
@@ -28,9 +30,9 @@ pub(crate) mod protocol {
 }
 
 /// Shortest IPv4 header in octets.
-const IPV4_MIN_LEN: usize = 20;
+pub(crate) const IPV4_MIN_LEN: usize = 20;
 /// IPv6 header in octets.
-const IPV6_LEN: usize = 40;
+pub(crate) const IPV6_LEN: usize = 40;
 /// UDP header in octets.
 pub(crate) const UDP_LEN: usize = 8;
 /// Extension headers that a packet may have before it counts as malformed. Each costs a step, and a packet of
@@ -218,6 +220,11 @@ fn skip_extensions(octets: &[u8], mut ip: Ip) -> Result<Ip, Unreadable> {
         }
     }
     Err(Unreadable { protocol: Some(ip.protocol), payload: None, is_cut: false })
+}
+
+/// The traffic class of a whole IP header, in IPv4 the octet that was TOS: DSCP, and ECN in the two low bits.
+pub(crate) fn traffic_class(header: &[u8]) -> u8 {
+    if header[0] >> 4 == 4 { header[1] } else { header[0] << 4 | header[1] >> 4 }
 }
 
 /// The ECN field of an IP packet: the two low bits of the traffic class.

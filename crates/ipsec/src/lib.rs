@@ -10,6 +10,10 @@
 //!   xfrm::parse(text) ──► Sad::receiving ──► Receiver
 //!                                    │ receive_burst(IP packets)
 //!                                    └──► the packets inside, or why not
+//!
+//!   xfrm::parse(text) ──► Sad::sending ──► Sender
+//!                                    │ send_burst(IP packets, each with its SA)
+//!                                    └──► ESP packets, or why not
 //! ```
 //!
 //! ```
@@ -33,8 +37,8 @@
 //!
 //! # What it does not do
 //!
-//! It doesn't encapsulate, keeps no SPD (policies are read and kept, nothing more), and doesn't reassemble: ESP in
-//! an IP fragment can't be verified. ESP is found behind up to two VLAN tags, IP headers with their options and
+//! It keeps no SPD (policies are read and kept, nothing more), and neither fragments nor reassembles: ESP in an IP
+//! fragment can't be verified. ESP is found behind up to two VLAN tags, IP headers with their options and
 //! extension headers, and UDP to port 4500 or to an SA's; behind anything else (three tags, MPLS, PPPoE, another
 //! tunnel) it is not looked for. A later IP fragment of a UDP datagram shows no port and passes. An SA is found by SPI
 //! and the header's destination, whatever a routing header says; that its encapsulation and source address are those
@@ -43,6 +47,7 @@
 #![forbid(unsafe_code)]
 
 mod algorithm;
+pub mod danger;
 mod ecn;
 mod event;
 mod explanation;
@@ -54,6 +59,8 @@ mod outer;
 mod receive;
 mod sa;
 mod sad;
+mod send;
+mod tunnel;
 mod verdict;
 pub mod xfrm;
 
@@ -68,4 +75,6 @@ pub use outer::{Outer, UdpPorts};
 pub use receive::{Received, Receiver};
 pub use sa::{Fingerprint, Mode, Sa, SaCounts};
 pub use sad::{Observing, Receiving, Sad, SadError, Sending};
+pub use send::{KEEPALIVE_INTERVAL, Outgoing, Sender, Sent, Wanted};
+pub use tunnel::{Df, Dscp, FlowLabel, TunnelHeaders};
 pub use verdict::{DropReason, Passed, Verdict};

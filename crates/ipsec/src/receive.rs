@@ -165,6 +165,7 @@ impl Receiver {
                 let start = packet.at.start;
                 Ok(start + inner.start..start + inner.end)
             }
+            Mode::Beet => Err(DropReason::InnerMalformed),
             Mode::Transport => {
                 let payload = packet.at.start + payload.start..packet.at.start + payload.end;
                 let outer = packet.outer.clone();

@@ -19,6 +19,8 @@ pub enum Mode {
     Tunnel,
     /// The outer packet's own payload inside.
     Transport,
+    /// Bound end-to-end tunnel (RFC 7402 Appendix B): the inner addresses are the SA's selector's, and stay off the wire.
+    Beet,
 }
 
 impl Mode {
@@ -28,6 +30,7 @@ impl Mode {
         match self {
             Self::Tunnel => "tunnel",
             Self::Transport => "transport",
+            Self::Beet => "beet",
         }
     }
 }
@@ -84,7 +87,7 @@ pub struct Sa {
     pub flags: xfrm::Flags,
     /// The `extra-flag` list of the state.
     pub extra_flags: xfrm::ExtraFlags,
-    /// To what length in octets an outer packet is padded (TFC, RFC 4303 §2.7), if it is.
+    /// To what length in octets a packet's payload is padded at least (TFC, RFC 4303 §2.7), if it is.
     pub tfcpad: Option<u32>,
     /// When it ends.
     pub limits: xfrm::Limits,
@@ -118,12 +121,33 @@ impl SaCounts {
     }
 }
 
+/// The addresses of a selector that is for one pair of hosts.
+fn host_pair(state: &State) -> Option<(IpAddr, IpAddr)> {
+    let selector = state.selector.as_ref()?;
+    let is_host = |prefix: xfrm::Prefix| prefix.len == if prefix.addr.is_ipv4() { 32 } else { 128 };
+    let (src, dst) = (selector.src, selector.dst);
+    let are_hosts = is_host(src) && is_host(dst) && src.addr.is_ipv4() == dst.addr.is_ipv4();
+    are_hosts.then_some((src.addr, dst.addr))
+}
+
 impl Sa {
+    /// Source and destination of the packets inside, where they are not on the wire: in mode beet.
+    #[must_use]
+    pub fn bound_addresses(&self) -> Option<(IpAddr, IpAddr)> {
+        let selector = self.selector.as_ref().filter(|_| self.mode == Mode::Beet)?;
+        Some((selector.src.addr, selector.dst.addr))
+    }
+
     /// What a state becomes, if its mode, algorithms and keys can be used, with its keys.
     pub(crate) fn of_state(state: &State) -> Result<(Self, SaKey), SadError> {
         let mode = match state.mode {
             xfrm::Mode::Tunnel => Mode::Tunnel,
             xfrm::Mode::Transport => Mode::Transport,
+            xfrm::Mode::Beet if host_pair(state).is_none() => {
+                let reason = "mode beet needs a selector of two host addresses, `sel src ADDRESS dst ADDRESS`: they are the inner ones";
+                return Err(SadError::unusable(state, state.position, reason));
+            }
+            xfrm::Mode::Beet => Mode::Beet,
             mode => {
                 return Err(SadError::unusable(
                     state,

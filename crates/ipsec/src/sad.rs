@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use espwire_esp::{IV_SECRET_LEN, InboundSa, Numbering, OutboundSa, SaKey};
 
+use crate::event::{Event, SaId};
+use crate::lifetime::Lifetime;
 use crate::outer::NATT_PORT;
 use crate::sa::{Sa, SaCounts};
+use crate::tunnel::TunnelHeaders;
 use crate::xfrm::{self, Database, State};
 
 /// Width of the window in which replay is noted for an SA whose state asks for no anti-replay.
@@ -69,6 +72,12 @@ pub struct Receiving {
 /// Of an SA whose packets are sent (RFC 4301 §5.1).
 pub struct Sending {
     pub(crate) outbound: OutboundSa,
+    pub(crate) lifetime: Lifetime,
+    pub(crate) headers: TunnelHeaders,
+    /// The longest outer packet in octets, if one is set.
+    pub(crate) mtu: Option<usize>,
+    /// Place of its peer among the sender's, with UDP encapsulation.
+    pub(crate) peer: Option<usize>,
 }
 
 /// One SA with what changes.
@@ -156,8 +165,24 @@ impl Sad<Sending> {
                 may_cycle: sa.extra_flags.has(xfrm::ExtraFlags::OSEQ_MAY_WRAP),
                 last: u64::from(state.sequence.oseq_hi) << 32 | u64::from(state.sequence.oseq),
             };
-            Ok(Sending { outbound: OutboundSa::new(key, sa.spi, numbering, &secret()) })
+            Ok(Sending {
+                outbound: OutboundSa::new(key, sa.spi, numbering, &secret()),
+                lifetime: Lifetime::new(sa.limits, now),
+                headers: TunnelHeaders::of_flags(sa.flags, sa.extra_flags),
+                mtu: None,
+                peer: None,
+            })
         })
+    }
+
+    /// Tells the limits of time that SAs have reached by `now` without a packet. Called every second or so, it makes
+    /// rekeying independent of traffic.
+    pub fn expire(&mut self, now: Duration, events: &mut Vec<Event>) {
+        for Entry { sa, state, .. } in &mut self.entries {
+            let id = SaId { spi: sa.spi, dst: sa.dst };
+            // Whether it has ended is found again with its next packet.
+            let _ = state.lifetime.check(now, |reached| events.push(reached.event(id)));
+        }
     }
 }
 

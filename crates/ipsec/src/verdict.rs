@@ -31,7 +31,7 @@ drop_reasons! {
     Malformed = "malformed", None;
     /// The frame was longer than what was captured of it (captures only).
     Truncated = "truncated", None;
-    /// The outer IPv4 header checksum is wrong.
+    /// The outer IPv4 header checksum is wrong; of a packet to be sent, its own.
     BadIpChecksum = "bad_ip_csum", None;
     /// ESP in an IP fragment: it can't be verified before reassembly (RFC 4303 §3.4.1).
     Fragment = "fragment", None;
@@ -66,6 +66,17 @@ drop_reasons! {
     NattKeepalive = "natt_keepalive", None;
     /// What was decrypted does not encrypt to what was received.
     ReencryptMismatch = "reencrypt_mismatch", None;
+    /// The SA has sent its last sequence number (RFC 4303 §3.3.3; senders only).
+    SeqOverflow = "seq_overflow", Some("XfrmOutStateSeqError");
+    /// The SA has reached a hard limit of its lifetime (RFC 4301 §4.4.2.1; senders only).
+    OutExpired = "out_expired", Some("XfrmOutStateExpired");
+    /// A fragment, which transport mode and mode beet don't carry (RFC 4303 §3.3.4; senders only).
+    OutFragment = "out_fragment", Some("XfrmOutStateModeError");
+    /// The packet's addresses are not those of the SA in transport mode, or of its selector in mode beet; or the SA
+    /// has no source address to send from (senders only).
+    OutAddress = "out_address", Some("XfrmOutStateModeError");
+    /// Encapsulated, the packet would be longer than an IP packet can be (senders only).
+    OutTooLong = "out_too_long", None;
 }
 
 /// Why a frame passes.
@@ -116,7 +127,11 @@ mod tests {
         assert_eq!(names.len(), DropReason::ALL.len());
         for (place, &reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(reason as usize, place);
-            assert!(reason.xfrm_stat().is_none_or(|name| name.starts_with("XfrmIn")));
+            assert!(
+                reason
+                    .xfrm_stat()
+                    .is_none_or(|name| name.starts_with("XfrmIn") || name.starts_with("XfrmOut"))
+            );
         }
     }
 }
