@@ -171,11 +171,23 @@ impl OuterHeader {
         if self.dst.is_ipv4() { IPV4_MIN_LEN } else { IPV6_LEN }
     }
 
-    /// Appends it to `octets`; length and IPv4 checksum are for [`ip::fix_len`].
-    pub(crate) fn write(&self, octets: &mut Vec<u8>, protocol: u8) {
+    /// Appends it to `octets`; length and IPv4 checksum are for [`ip::fix_len`]. `last_id` is the last identification
+    /// that was given.
+    //
+    //= https://www.rfc-editor.org/rfc/rfc6864#section-4.1
+    //# Originating sources MAY set the IPv4 ID field of atomic datagrams
+    //# to any value.
+    pub(crate) fn write(&self, octets: &mut Vec<u8>, protocol: u8, last_id: &mut u16) {
         match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                let [id_high, id_low] = self.id.unwrap_or(0).to_be_bytes();
+                let id = self.id.unwrap_or_else(|| {
+                    if self.df {
+                        return 0;
+                    }
+                    *last_id = last_id.wrapping_add(1);
+                    *last_id
+                });
+                let [id_high, id_low] = id.to_be_bytes();
                 let df = if self.df { 0x40 } else { 0 };
                 octets.extend([0x45, self.traffic_class, 0, 0, id_high, id_low, df, 0]);
                 octets.extend([self.hop_limit, protocol, 0, 0]);

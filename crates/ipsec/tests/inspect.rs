@@ -568,7 +568,10 @@ fn what_cannot_be_used_is_refused_by_line_and_column() {
         |algorithms: &str| format!("ip xfrm state add src 1.1.1.1 dst 1.1.1.2 proto esp spi 1 {algorithms}");
     let key = |len: usize| format!("0x{}", "ab".repeat(len));
     for (algorithms, reason) in [
-        (format!("mode beet aead 'rfc4106(gcm(aes))' {} 128", key(36)), "mode beet is not supported"),
+        (
+            format!("mode beet aead 'rfc4106(gcm(aes))' {} 128", key(36)),
+            "needs a selector of two host addresses",
+        ),
         (format!("aead 'rfc4106(gcm(aes))' {} 32", key(36)), "an ICV of 32 bits is not supported"),
         (format!("aead 'rfc4543(gcm(aes))' {} 96", key(36)), "an ICV of 96 bits is not supported"),
         (format!("aead 'rfc4106(gcm(aes))' {} 128", key(32)), "32 octets, not one of 20, 28, 36"),

@@ -2,11 +2,16 @@
 
 use std::net::IpAddr;
 
+use espwire_esp::OutboundSa;
+
+use super::{Sent, udp};
 use crate::ip::{Fragment, IPV4_MIN_LEN, IPV6_LEN, Ip, UDP_LEN, protocol};
 use crate::sa::{Mode, Sa};
 use crate::tunnel::{IPV6_MIN_MTU, OuterHeader, TunnelHeaders, flow_label};
 use crate::verdict::DropReason;
 
+/// The most octets of an IPv4 packet, and of what follows the fixed header of an IPv6 one.
+const MAX_LEN: usize = u16::MAX as usize;
 /// What every link carries of IPv4 (RFC 791 §3.2).
 const IPV4_MIN_MTU: usize = 68;
 /// Octets of a BEET pseudo header without padding.
@@ -16,18 +21,18 @@ const NO_OPERATION: u8 = 1;
 
 /// A packet taken apart for one SA. Its payload is `prefix` and `payload`, one after the other.
 pub(super) struct Encapsulation<'a> {
-    pub(super) header: Header<'a>,
+    header: Header<'a>,
     pub(super) prefix: Prefix,
     pub(super) payload: [&'a [u8]; 2],
     pub(super) next_header: u8,
     /// The payload says how long it is, so that TFC padding may follow it (RFC 4303 §2.7).
-    pub(super) tells_len: bool,
+    tells_len: bool,
     /// The packet's length, and up to which length it can't be asked to be shorter; none for a dummy.
-    pub(super) lens: Option<(usize, usize)>,
+    lens: Option<(usize, usize)>,
 }
 
 /// What stands in front of ESP, or of UDP.
-pub(super) enum Header<'a> {
+enum Header<'a> {
     /// A new IP header.
     Built(OuterHeader),
     /// The packet's own headers, of which the octet at `protocol_at` names what follows.
@@ -35,14 +40,14 @@ pub(super) enum Header<'a> {
 }
 
 impl Header<'_> {
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         match self {
             Self::Built(header) => header.len(),
             Self::Kept { headers, .. } => headers.len(),
         }
     }
 
-    pub(super) fn is_ipv4(&self) -> bool {
+    fn is_ipv4(&self) -> bool {
         match self {
             Self::Built(header) => header.dst.is_ipv4(),
             Self::Kept { headers, .. } => headers.first().is_some_and(|first| first >> 4 == 4),
@@ -120,12 +125,60 @@ impl<'a> Encapsulation<'a> {
         })
     }
 
-    pub(super) fn payload_len(&self) -> usize {
+    fn payload_len(&self) -> usize {
         self.prefix.len + self.payload[0].len() + self.payload[1].len()
     }
 
+    /// Octets of payload with TFC padding, or why the packet is too long: of `dummy_len` at least, for an outer packet
+    /// of up to `mtu` octets.
+    pub(super) fn padded_len(
+        &self,
+        sa: &Sa,
+        outbound: &OutboundSa,
+        mtu: Option<usize>,
+        dummy_len: usize,
+    ) -> Result<usize, Sent> {
+        let headers_len = self.header.len() + if sa.encap.is_some() { UDP_LEN } else { 0 };
+        let longest = if self.header.is_ipv4() { MAX_LEN } else { IPV6_LEN + MAX_LEN };
+        let most = |len: usize| len.checked_sub(headers_len).and_then(|len| outbound.payload_len(len));
+        let payload_len = self.payload_len().max(dummy_len);
+        let most_of_mtu = mtu.map(|mtu| most(mtu.min(longest)).unwrap_or(0));
+        if let Some(most) = most_of_mtu.filter(|&most| payload_len > most) {
+            if let Some(mtu) = self.inner_mtu(most) {
+                return Err(Sent::TooBig { mtu });
+            }
+            if self.lens.is_none() {
+                return Err(Sent::Drop(DropReason::OutTooLong));
+            }
+        }
+        let most = most(longest).filter(|&most| payload_len <= most);
+        let most = most.ok_or(Sent::Drop(DropReason::OutTooLong))?;
+        let tfcpad = match sa.tfcpad {
+            Some(tfcpad) if self.tells_len => usize::try_from(tfcpad).unwrap_or(usize::MAX),
+            _ => 0,
+        };
+        Ok(tfcpad.min(most_of_mtu.unwrap_or(most)).max(payload_len))
+    }
+
+    /// Appends the headers in front of an ESP packet of `esp_len` octets; lengths and checksum of IP are for
+    /// [`ip::fix_len`](crate::ip::fix_len). `last_id` is the last identification that was given.
+    pub(super) fn write_headers(&self, octets: &mut Vec<u8>, sa: &Sa, esp_len: usize, last_id: &mut u16) {
+        let protocol = if sa.encap.is_some() { protocol::UDP } else { protocol::ESP };
+        match self.header {
+            Header::Built(header) => header.write(octets, protocol, last_id),
+            Header::Kept { headers, protocol_at } => {
+                let start = octets.len();
+                octets.extend_from_slice(headers);
+                octets[start + protocol_at] = protocol;
+            }
+        }
+        if let Some(ports) = sa.encap {
+            udp::write_header(octets, ports, esp_len);
+        }
+    }
+
     /// The longest packet that fits where a payload of `most` octets does: for a packet that is too big.
-    pub(super) fn inner_mtu(&self, most: usize) -> Option<usize> {
+    fn inner_mtu(&self, most: usize) -> Option<usize> {
         let (len, least) = self.lens?;
         let mtu = (len + most).saturating_sub(self.payload_len());
         (len > least).then_some(mtu.max(least))

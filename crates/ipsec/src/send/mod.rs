@@ -11,20 +11,17 @@ use std::time::Duration;
 use espwire_esp::{OutboundSa, SealBurst, Unprepared, Unsealed};
 
 use crate::event::{Audit, Event, SaId};
-use crate::ip::{self, IPV6_LEN, UDP_LEN, protocol};
+use crate::ip::{self, UDP_LEN, protocol};
 use crate::lifetime::Expired;
 use crate::sa::{Mode, Sa};
 use crate::sad::{Entry, Sad, Sending};
 use crate::tunnel::{OuterHeader, TunnelHeaders};
 use crate::verdict::DropReason;
-use encapsulation::{Encapsulation, Ends, Header};
+use encapsulation::{Encapsulation, Ends};
 use udp::{Peer, Peers};
 
 /// After how long a silence RFC 3948 §4 has a keepalive sent.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-
-/// The most octets of an IPv4 packet, and of what follows the fixed header of an IPv6 one.
-const MAX_LEN: usize = u16::MAX as usize;
 
 /// A packet to be sent through an SA, which is named by its place: see [`Sender::find`] and [`Sender::find_for`].
 #[derive(Clone, Copy, Debug)]
@@ -248,12 +245,8 @@ impl Sender {
         self.packets.clear();
         for Peer { src, dst, ports } in self.peers.silent(now, interval) {
             let start = self.octets.len();
-            let mut header = OuterHeader::plain(src, dst, &TunnelHeaders::default());
-            if dst.is_ipv4() {
-                self.id = self.id.wrapping_add(1);
-                header.id = Some(self.id);
-            }
-            header.write(&mut self.octets, protocol::UDP);
+            let header = OuterHeader::plain(src, dst, &TunnelHeaders::default());
+            header.write(&mut self.octets, protocol::UDP, &mut self.id);
             let udp_at = self.octets.len();
             udp::write_header(&mut self.octets, ports, 1);
             self.octets.push(udp::KEEPALIVE);
@@ -314,11 +307,11 @@ impl Sender {
             }
         };
         let mtu = [self.mtu, state.mtu].into_iter().flatten().min();
-        let payload_len = padded_len(sa, &state.outbound, &encapsulation, mtu, dummy_len)?;
+        let payload_len = encapsulation.padded_len(sa, &state.outbound, mtu, dummy_len)?;
 
         let start = self.octets.len();
         let esp_len = state.outbound.packet_len(payload_len);
-        write_headers(&mut self.octets, &encapsulation, sa, esp_len, &mut self.id);
+        encapsulation.write_headers(&mut self.octets, sa, esp_len, &mut self.id);
         let esp_at = self.octets.len();
         self.octets.resize(esp_at + esp_len, 0);
         let esp = &mut self.octets[esp_at..];
@@ -382,68 +375,6 @@ impl Sender {
         }
         entry.counts.packets += 1;
         entry.counts.bytes += esp.len() as u64;
-    }
-}
-
-/// Octets of payload with TFC padding; or why the packet is too long.
-fn padded_len(
-    sa: &Sa,
-    outbound: &OutboundSa,
-    encapsulation: &Encapsulation<'_>,
-    mtu: Option<usize>,
-    dummy_len: usize,
-) -> Result<usize, Sent> {
-    let header = &encapsulation.header;
-    let headers_len = header.len() + if sa.encap.is_some() { UDP_LEN } else { 0 };
-    let longest = if header.is_ipv4() { MAX_LEN } else { IPV6_LEN + MAX_LEN };
-    let most = |len: usize| len.checked_sub(headers_len).and_then(|len| outbound.payload_len(len));
-    let payload_len = encapsulation.payload_len().max(dummy_len);
-    let most_of_mtu = mtu.map(|mtu| most(mtu.min(longest)).unwrap_or(0));
-    if let Some(most) = most_of_mtu.filter(|&most| payload_len > most) {
-        if let Some(mtu) = encapsulation.inner_mtu(most) {
-            return Err(Sent::TooBig { mtu });
-        }
-        if encapsulation.lens.is_none() {
-            return Err(Sent::Drop(DropReason::OutTooLong));
-        }
-    }
-    let most = most(longest).filter(|&most| payload_len <= most);
-    let most = most.ok_or(Sent::Drop(DropReason::OutTooLong))?;
-    let tfcpad = match sa.tfcpad {
-        Some(tfcpad) if encapsulation.tells_len => usize::try_from(tfcpad).unwrap_or(usize::MAX),
-        _ => 0,
-    };
-    Ok(tfcpad.min(most_of_mtu.unwrap_or(most)).max(payload_len))
-}
-
-/// Appends the headers in front of an ESP packet of `esp_len` octets.
-fn write_headers(
-    octets: &mut Vec<u8>,
-    encapsulation: &Encapsulation<'_>,
-    sa: &Sa,
-    esp_len: usize,
-    last_id: &mut u16,
-) {
-    let protocol = if sa.encap.is_some() { protocol::UDP } else { protocol::ESP };
-    match encapsulation.header {
-        Header::Built(mut header) => {
-            //= https://www.rfc-editor.org/rfc/rfc6864#section-4.1
-            //# Originating sources MAY set the IPv4 ID field of atomic datagrams
-            //# to any value.
-            if header.dst.is_ipv4() && !header.df && header.id.is_none() {
-                *last_id = last_id.wrapping_add(1);
-                header.id = Some(*last_id);
-            }
-            header.write(octets, protocol);
-        }
-        Header::Kept { headers, protocol_at } => {
-            let start = octets.len();
-            octets.extend_from_slice(headers);
-            octets[start + protocol_at] = protocol;
-        }
-    }
-    if let Some(ports) = sa.encap {
-        udp::write_header(octets, ports, esp_len);
     }
 }
 
