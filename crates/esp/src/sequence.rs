@@ -3,7 +3,7 @@
 /// The high-order 32 bits of a packet's sequence number, of which it carries `low` only.
 ///
 /// `top` is the highest number that was authenticated, `window` the anti-replay window's width, at least 1.
-/// RFC 4303 Appendix A2.1, in its words Th and Tl for the halves of `top`, W for the window:
+/// RFC 4303 Appendix A2.2, in its words Th and Tl for the halves of `top`, W for the window:
 ///
 /// 1. Case A, Tl ≥ W − 1: the window lies in one subspace. From its lower edge on the number is of this subspace
 ///    (Th), below it of the next (Th + 1).
