@@ -222,18 +222,14 @@ impl Sender {
                 Err(unsent) => unsent,
             });
         }
-        let is_sealed = self.seal();
+        let unsealed = self.seal();
         for at in 0..self.packets.len() {
-            let Packet { index, .. } = self.packets[at];
-            if is_sealed {
-                self.finish(at, now);
+            if unsealed.contains(&at) {
+                // It can't be, of what `prepare` gave.
+                sent[first + self.packets[at].index] = Sent::Drop(DropReason::Malformed);
             } else {
-                // It can't be, after `prepare`; but what isn't sealed must not go out.
-                sent[first + index] = Sent::Drop(DropReason::Malformed);
+                self.finish(at, now);
             }
-        }
-        if !is_sealed {
-            self.octets.clear();
         }
     }
 
@@ -343,23 +339,22 @@ impl Sender {
         Ok(at)
     }
 
-    /// Encrypts what was prepared and writes the ICVs, in one call. Returns whether all of it was.
-    fn seal(&mut self) -> bool {
+    /// Encrypts what was prepared and writes the ICVs, in one call. Returns the places in `packets` of those that are
+    /// zeros now instead: none.
+    fn seal(&mut self) -> Vec<usize> {
         let mut burst = SealBurst::with_capacity(self.packets.len());
         let mut rest = &mut self.octets[..];
         let mut done = 0;
-        let mut count = 0;
         for packet in &mut self.packets {
             let (octets, after) = rest.split_at_mut(packet.esp.end - done);
             rest = after;
             if let Some(unsealed) = packet.unsealed.take() {
                 let outbound = &self.sad.entry(packet.sa).state.outbound;
                 burst.push(outbound, unsealed, &mut octets[packet.esp.start - done..]);
-                count += 1;
             }
             done = packet.esp.end;
         }
-        burst.seal() == count
+        burst.seal().map_or_else(|not_sealed| not_sealed.places().to_vec(), |()| Vec::new())
     }
 
     /// What comes after the ICV.
