@@ -25,6 +25,16 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// Whether it is the one that a text names.
+    pub(crate) fn is(self, mode: xfrm::Mode) -> bool {
+        matches!(
+            (self, mode),
+            (Self::Tunnel, xfrm::Mode::Tunnel)
+                | (Self::Transport, xfrm::Mode::Transport)
+                | (Self::Beet, xfrm::Mode::Beet)
+        )
+    }
+
     /// The name in records and in `ip xfrm`.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -88,7 +98,7 @@ pub struct Sa {
     pub flags: xfrm::Flags,
     /// The `extra-flag` list of the state.
     pub extra_flags: xfrm::ExtraFlags,
-    /// To what length in octets an outer packet is padded (TFC, RFC 4303 §2.7), if it is.
+    /// To what length in octets a packet's payload is padded at least (TFC, RFC 4303 §2.7), if it is.
     pub tfcpad: Option<u32>,
     /// When it ends.
     pub limits: xfrm::Limits,
@@ -99,7 +109,7 @@ pub struct Sa {
 }
 
 /// What was counted of an SA's packets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SaCounts {
     /// Packets that verified and were re-encrypted equal; of a receiver, that were delivered.
     pub packets: u64,
@@ -109,6 +119,13 @@ pub struct SaCounts {
     /// where replay is noted; of a receiver, which drops them, some of the failures.
     pub replays: u64,
     failures: [u64; DropReason::ALL.len()],
+}
+
+/// Nothing yet.
+impl Default for SaCounts {
+    fn default() -> Self {
+        Self { packets: 0, bytes: 0, replays: 0, failures: [0; DropReason::ALL.len()] }
+    }
 }
 
 impl SaCounts {
