@@ -606,11 +606,14 @@ fn udp_stands_where_esp_would_in_transport_mode() {
     let (header, datagram) = split(&sent);
     assert_eq!((header.len(), header[9]), (24, 17));
     assert_eq!(plain(&datagram[8..]).payload, packet[24..]);
-    let packet = v6_with(V6, 0, &[extension(0, 43), extension(43, 17), udp(30)].concat());
+    // The checksum is over the last destination of a routing header, which is the SA's.
+    let next_hop = (V6.0, "fd09::77");
+    let packet = v6_with(next_hop, 0, &[extension(0, 43), extension(43, 17), udp(30)].concat());
     let sent = send(&mut transport(V6, "encap espinudp 4500 4500 0.0.0.0"), &packet);
-    assert_eq!((sent[6], sent[48]), (43 - 43, 17), "the last header names UDP");
+    assert_eq!((sent[6], sent[48]), (0, 17), "the last header names UDP");
     let len = ((sent.len() - 72) as u32).to_be_bytes();
-    assert_eq!(sum(&[&sent[8..40], &len, &[0, 0, 0, 17], &sent[72..]]), 0xffff);
+    let ends = [address(V6.0), address(V6.1)].concat();
+    assert_eq!(sum(&[&ends, &len, &[0, 0, 0, 17], &sent[72..]]), 0xffff);
 }
 
 #[test]
@@ -709,7 +712,10 @@ fn tfc_is_not_for_a_payload_that_does_not_tell_its_length() {
     assert_eq!(payload_len(&mut sender, &v4_with(V4, &[], 17, &udp(40))), 100);
     assert_eq!(payload_len(&mut sender, &tcp), 40);
     assert_eq!(payload_len(&mut sender, &v4_with(V4, &[], 17, &shorter)), 40);
-    assert_eq!(payload_len(&mut sender, &v4_with(V4, &[], 17, &[0; 7])), 7);
+    for udp_len in [0, 7] {
+        let less_than_a_header = v4_with(V4, &[], 17, &[0, 0, 0, 0, 0, udp_len, 0]);
+        assert_eq!(payload_len(&mut sender, &less_than_a_header), 7);
+    }
     let mut sender = beet(V6, V4, "tfcpad 100");
     assert_eq!(payload_len(&mut sender, &v4_with(V4, &[], 17, &udp(40))), 100);
     assert_eq!(payload_len(&mut sender, &tcp), 40);

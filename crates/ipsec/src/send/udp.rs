@@ -22,7 +22,7 @@ pub(super) fn write_header(octets: &mut Vec<u8>, ports: UdpPorts, payload_len: u
     octets.extend([0, 0]);
 }
 
-/// Writes the checksum of a UDP datagram over IPv6 (RFC 8200 §8.1) from `src` to `dst`, which under a routing header is
+/// Writes the checksum of a UDP datagram that has none over IPv6 (RFC 8200 §8.1), from `src` to `dst`, which under a routing header is
 /// the last hop.
 pub(super) fn write_checksum(src: IpAddr, dst: IpAddr, datagram: &mut [u8]) {
     let addresses = [src, dst].map(|address| match address {
@@ -33,7 +33,6 @@ pub(super) fn write_checksum(src: IpAddr, dst: IpAddr, datagram: &mut [u8]) {
         let pairs = octets.chunks(2);
         pairs.map(|pair| u64::from(pair[0]) << 8 | pair.get(1).copied().map_or(0, u64::from)).sum()
     };
-    datagram[6..UDP_LEN].fill(0);
     let mut sum = words(&addresses[0]) + words(&addresses[1]) + words(datagram);
     sum += datagram.len() as u64 + u64::from(protocol::UDP);
     while sum > 0xffff {
