@@ -1,7 +1,7 @@
 //! Nanoseconds per packet of the whole ESP step, beside the bare transform and `openssl speed`.
 //!
 //! ```text
-//! cargo bench -p espwire-esp                        the suites that are most used, all lengths: about three minutes
+//! cargo bench -p espwire-esp                        the suites that are most used, all lengths: about two minutes
 //! cargo bench -p espwire-esp -- gcm 1420            suites with "gcm" in their name, one length
 //! cargo bench -p espwire-esp -- cbc-256 seal x32    more words: all must be in the name; one direction, one burst size
 //! cargo bench -p espwire-esp -- --all 64            every suite; those that differ in the ICV's length don't

@@ -84,9 +84,15 @@ fn names_other_commands() {
             16,
             "`setdefault` of `ip xfrm policy` is not understood here".into(),
         ),
+        ("ip xfrm policy set hthresh4 16 24", 16, "`set` of `ip xfrm policy` is not understood here".into()),
+        (
+            "ip xfrm state allocspi dst ::1 proto esp",
+            15,
+            "`allocspi` of `ip xfrm state` is not understood here".into(),
+        ),
+        ("ip xfrm state help", 15, "`help` of `ip xfrm state` is not understood here".into()),
         ("ip -b file", 4, "the option `-b` of `ip` is not understood here".into()),
         ("ip -all netns exec ip xfrm state", 4, "the option `-all` of `ip` is not understood here".into()),
-        ("Deleted src 10.0.0.1 dst 10.0.0.2", 1, "what `ip xfrm monitor` prints is not understood".into()),
         (
             "proto esp spi 0x1",
             1,

@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use espwire_ipsec::xfrm::{self, Database, Keys, Listing};
+use espwire_ipsec::xfrm::{
+    self, Database, Dir, Flags, Keys, Listing, Mode, NotLoadable, Policy, Prefix, SaDirection, Selector,
+    State, Template,
+};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(name)
@@ -36,7 +39,7 @@ fn without_counters(text: &str) -> String {
                 plain += "\t  0(bytes), 0(packets)";
             }
             ["replay-window", _, "replay", _, "failed", _] => {
-                plain += "\t  replay-window 0 replay 0 failed 0"
+                plain += "\t  replay-window 0 replay 0 failed 0";
             }
             [_, ..] if bitmap && words[0] != "replay_window" => {
                 plain += "\t ";
@@ -162,4 +165,59 @@ fn what_other_versions_print_is_listed_as_they_print_it() {
          \tdir fwd action block priority 2147483648 ptype main \n\
          \tcrypto offload parameters: dev eth0 mode packet\n";
     same("other versions", parse("t", text).listing(Keys::Shown), text);
+}
+
+#[test]
+fn windows_too_wide_for_linux_are_read_and_marked() {
+    let command = |window: u32, flag: &str| {
+        let text = format!(
+            "ip xfrm state add src 10.0.0.1 dst 10.0.0.2 proto esp spi 1 replay-window {window} {flag} \
+             aead 'rfc4106(gcm(aes))' 0x000102030405060708090a0b0c0d0e0f10111213 128"
+        );
+        parse("t", &text).states.remove(0)
+    };
+    for (window, loads) in [
+        (0, Ok(())),
+        (4096, Ok(())),
+        (4097, Err(NotLoadable::ReplayWindow(4097))),
+        (65_536, Err(NotLoadable::ReplayWindow(65_536))),
+    ] {
+        let state = command(window, "");
+        assert_eq!((state.replay_window, state.loads_into_linux()), (window, loads));
+        let listing = state.listing(Keys::Shown).to_string();
+        let again = parse("t", &listing).states.remove(0);
+        assert_eq!((again.replay_window, again.loads_into_linux()), (window, loads));
+    }
+    let reason = NotLoadable::ReplayWindow(4097).to_string();
+    assert_eq!(reason, "not loadable into Linux: replay-window 4097 is above 4096");
+}
+
+#[test]
+fn linux_takes_no_esn_without_a_window_nor_mobile_modes() {
+    let state = |mode| State::new([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), 1, mode);
+    let esn = State { flags: Flags::ESN | Flags::NOECN, ..state(Mode::Tunnel) };
+    assert_eq!(esn.loads_into_linux(), Err(NotLoadable::EsnWithoutWindow));
+    assert_eq!(State { direction: Some(SaDirection::Out), ..esn.clone() }.loads_into_linux(), Ok(()));
+    assert_eq!(State { replay_window: 1, ..esn }.loads_into_linux(), Ok(()));
+    for mode in [Mode::RouteOptimization, Mode::InTrigger] {
+        assert_eq!(state(mode).loads_into_linux(), Err(NotLoadable::Mode(mode)));
+    }
+    for mode in [Mode::Transport, Mode::Tunnel, Mode::Beet] {
+        assert_eq!(state(mode).loads_into_linux(), Ok(()));
+    }
+}
+
+/// What is made by hand is what a command makes that says no more.
+#[test]
+fn a_policy_by_hand_is_that_of_the_shortest_command() {
+    let text = "ip xfrm policy add dir fwd src 10.0.0.0/8 dst 10.0.0.2 \
+                tmpl src 192.0.2.1 dst 192.0.2.2 proto esp mode tunnel";
+    let address = |text: &str| text.parse().unwrap();
+    let src = Prefix { addr: address("10.0.0.0"), len: 8 };
+    let selector = Selector::new(src, Prefix::from(address("10.0.0.2")));
+    let template = Template::new(address("192.0.2.1"), address("192.0.2.2"), Mode::Tunnel);
+    let policy = Policy { templates: vec![template], ..Policy::new(selector, Dir::Fwd) };
+    let listing = policy.listing().with_statistics().to_string();
+    assert_eq!(listing, parse("t", text).policies[0].listing().with_statistics().to_string());
+    assert!(listing.contains("\tdir fwd action allow "));
 }

@@ -69,12 +69,12 @@ prop_compose! {
         reqid in any::<u32>(),
         mode in prop_oneof![Just(Mode::Tunnel), Just(Mode::Transport), Just(Mode::Beet)],
         flags in any::<u8>(),
-        window in 1..=4096_u32,
+        window in prop_oneof![1..=4096_u32, 1..=xfrm::MAX_REPLAY_WINDOW],
         counters in any::<[u32; 4]>(),
         algorithms in algorithms(),
         encap in option::of((prop_oneof![Just("espinudp"), Just("espintcp")], any::<u16>(), any::<u16>())),
-        mark in option::of((any::<u32>(), 1..=u32::MAX)),
-        if_id in option::of(any::<u32>()),
+        mark in option::of((any::<u32>(), 1..=u32::MAX).prop_map(|(value, mask)| (value & mask, mask))),
+        if_id in option::of(1..=u32::MAX),
         selector in option::of((0..=32_u8, 0..=32_u8, option::of(1..=255_u8), any::<bool>())),
         limit in option::of(0..u64::MAX),
     ) -> Model {
@@ -219,6 +219,16 @@ impl Model {
         text
     }
 
+    /// As a command, as printed by itself, and as printed by the monitor.
+    fn text(&self, form: u8) -> String {
+        match form {
+            0 => self.command(),
+            1 | 2 => self.printed(form == 2),
+            3 => format!("[2026-01-31T12:00:00.000007] [nsid 1]Updated {}", self.printed(false)),
+            _ => format!("Expired {}\thard 1\n", self.printed(true)),
+        }
+    }
+
     fn check(&self, state: &State, all: bool) {
         assert_eq!(
             (state.src, state.dst, state.spi, state.reqid),
@@ -270,7 +280,10 @@ fn fragments() -> impl Strategy<Value = String> {
         mask|dir|in|tmpl|level|use|index|netns|exec|-n|-4|sudo|set|-e|;|&&|&|#|'|\"|\\|\\\n|\n|\n\t|\r\n| |$|`|(|)|<|é|\
         \nsrc 10.0.0.1 dst 10.0.0.2\n\tproto esp spi 0x1 reqid 0 mode tunnel\n\treplay-window 0 |\
         anti-replay|context:|seq|0x0,|oseq|bitmap|replay_window|64,|bitmap-length|2|00000000|lifetime|config:|limit:|\
-        soft|(INF)(bytes),|hard|stats:|uid|extra_flag|(0x00000000)|<<Keys hidden>>|\\\t"
+        soft|(INF)(bytes),|hard|stats:|uid|extra_flag|(0x00000000)|<<Keys hidden>>|\\\t|\
+        \nUpdated |\nDeleted |\nExpired |\n\thard 1\n|\nFlushed |\nacquire |\n  sel |\n  policy |\nreport |\nAsync event  (0x10) |\
+        \nMapping change ::1:5 -> ::1:6|\n\tdst ::1  reqid 0x3 protocol esp  SPI 0x1|\nTimestamp: Sat Jan 31 12:00:00 2026 7 usec|\
+        \n[2026-01-31T12:00:00.000007] |\n[nsid 1]|[nsid current]|\nDefault policies:|\n in:  accept|\nUnknown message:"
         .split('|')
         .collect::<Vec<_>>();
     vec((proptest::sample::select(words), any::<bool>()), 0..60).prop_map(|pieces| {
@@ -360,20 +373,16 @@ proptest! {
     #[test]
     fn broken_text_is_read_or_refused(
         model in model(),
-        form in 0..3,
+        form in 0..5_u8,
         changes in vec(any::<(prop::sample::Index, u8, char)>(), 1..6),
     ) {
-        let text = match form {
-            0 => model.command(),
-            form => model.printed(form == 2),
-        };
-        check_error(&mutated(&text, &changes));
+        check_error(&mutated(&model.text(form), &changes));
     }
 
     /// Whatever is broken, no error shows a part of a key: here all keys are of sevens and nines, which nothing else has.
     #[test]
     fn no_error_shows_a_key(
-        form in 0..3,
+        form in 0..5_u8,
         model in model(),
         changes in vec((any::<prop::sample::Index>(), any::<u8>(), proptest::sample::select(vec![' ', '\n', 'x', '(', '\''])), 1..4),
     ) {
@@ -383,10 +392,7 @@ proptest! {
             Algorithms::Aead(name, _, _) => Algorithms::Aead(name, key, 128),
             Algorithms::Pair(enc, _, auth, _, _) => Algorithms::Pair(enc, key.clone(), auth, key, 128),
         };
-        let text = match form {
-            0 => model.command(),
-            form => model.printed(form == 2),
-        };
+        let text = model.text(form);
         if let Err(error) = xfrm::parse("t", &mutated(&text, &changes)) {
             prop_assert!(!error.to_string().contains("7979"), "{}", error);
         }

@@ -12,7 +12,8 @@ pub const IV_SECRET_LEN: usize = 32;
 /// Makes the IVs of one SA's packets, a different one for each count.
 ///
 /// - Counter modes: the count as 64 bits, plus an offset from the secret. No IV comes twice before the count does
-///   (RFC 4106 §3.1, RFC 4309 §3.1, RFC 7634 §2, RFC 3686 §3.1, RFC 4543 §3.1).
+///   (RFC 4106 §3.1, RFC 4309 §3.1, RFC 7634 §2, RFC 3686 §3.1, RFC 4543 §3.1). Under one key the IVs of two sources,
+///   each of n packets, meet with a probability of about n / 2^63: of 2^32 packets, 2^−31.
 /// - AES-CBC: the count, encrypted under the secret by AES-256. Nobody without the secret can tell the next one
 ///   (RFC 3602 §3; SP 800-38A Appendix C).
 /// - Implicit IV (RFC 8750) and NULL: none.

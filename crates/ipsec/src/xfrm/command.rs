@@ -22,7 +22,7 @@ pub(super) struct Reader {
 }
 
 const UNDERSTOOD: &str = "only `ip xfrm state` and `ip xfrm policy` commands (also under `sudo`, `ip netns exec NAME` and \
-     `ip -n NAME`), `set` lines, and what `ip xfrm state` and `ip xfrm policy` print are understood";
+     `ip -n NAME`), `set` lines, and what `ip xfrm state`, `policy` and `monitor` print are understood";
 
 /// Words of the shell's own grammar that begin a command.
 const SHELL: [&str; 20] = [
@@ -182,9 +182,6 @@ fn not_understood(program: &Word<'_>, after_key: bool) -> Fault {
         let reason =
             format!("`{text}` begins no command; under a printed `src … dst …` line it must be indented");
         return Fault::command(program.position, reason);
-    }
-    if matches!(text, "Deleted" | "Updated" | "Expired") {
-        return Fault::command(program.position, "what `ip xfrm monitor` prints is not understood");
     }
     Fault::command(program.position, format!("{shown} is not understood: {UNDERSTOOD}"))
 }

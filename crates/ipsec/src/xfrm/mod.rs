@@ -14,9 +14,20 @@
 //!                 proto esp reqid 0 mode tunnel
 //! ```
 //!
-//! The grammar is that of iproute2 6.1, with what later versions add (`dir`, `pcpu-num`, offload modes). Commands act
-//! in order, as in the kernel: `add`, `update`, `delete`, `deleteall`, `flush`; `list`, `get` and `count` do nothing.
-//! Every word is used, kept, or refused with its place; what is read and not kept stands at [`State`] and [`Policy`].
+//! The grammar is that of iproute2 6.1, with what later versions add (`dir`, `pcpu-num`, offload modes). Every word is
+//! used, kept, or refused with its place; what is read and not kept stands at [`State`] and [`Policy`].
+//!
+//! | words | what they do |
+//! |---|---|
+//! | `add`, `update`, `delete`, `deleteall`, `flush` | act in order, as in the kernel |
+//! | `list`, `get`, `count`, `getdefault`, no word | are checked and do nothing |
+//! | `allocspi`; `set`, `setdefault` of policies; `help` | refused |
+//! | what `ip xfrm monitor` prints | acts in order: `Updated`, `Deleted`, `Expired` with `hard 1`, `Flushed` |
+//! | `dir fwd` | kept and printed, without effect: espwire forwards nothing between hosts |
+//! | `replay-window` above 4096 | kept, to 65,536: [`State::loads_into_linux`] says that Linux refuses it |
+//!
+//! [`State::listing`], [`Policy::listing`] and [`Database::listing`] print what is kept in the same form again.
+//! [`State::new`] makes a state without text.
 //!
 //! What it does not do: run a shell (variables, loops, pipes and redirections are refused by name), look up
 //! devices, check algorithms and key lengths, or tell a state added twice from two: see [`State::same_sa`].
@@ -29,6 +40,7 @@ mod linux;
 mod listing;
 mod listing_policy;
 mod listing_state;
+mod monitor;
 mod policy;
 mod policy_words;
 mod printed;
@@ -96,8 +108,8 @@ pub struct Database {
     pub policies: Vec<Policy>,
 }
 
-/// Reads `ip xfrm` text: scripts of commands, and what `ip xfrm state` and `ip xfrm policy` print, also mixed in one
-/// text. `name` is what errors call the text (a file's path as the user gave it).
+/// Reads `ip xfrm` text: scripts of commands, and what `ip xfrm state`, `ip xfrm policy` and `ip xfrm monitor` print, also
+/// mixed in one text. `name` is what errors call the text (a file's path as the user gave it).
 ///
 /// # Errors
 ///
@@ -122,10 +134,16 @@ fn read(reader: &mut Reader, text: &str) -> Parsed<()> {
         if scanner.is_at_end() {
             return Ok(());
         }
+        let prefix = monitor::Prefix::take(&mut scanner);
         if scanner.is_at_printed() {
             let mut lines = Lines::take(&mut scanner)?;
-            printed(reader, &mut lines)?;
+            printed(reader, &mut lines, prefix.origin)?;
             reader.after_key = lines.end_in_key();
+        } else if let Some(event) = monitor::Event::ahead(&scanner) {
+            monitor::run(reader, &mut scanner, event, prefix.origin)?;
+        } else if prefix.is_there {
+            let reason = "after this prefix of `ip xfrm monitor`, what it prints is expected";
+            return Err(Fault::unknown(scanner.position(), reason));
         } else {
             command::run(reader, &scanner.command()?)?;
         }
@@ -133,20 +151,13 @@ fn read(reader: &mut Reader, text: &str) -> Parsed<()> {
 }
 
 /// Reads something printed: a state or a policy, by its second line.
-fn printed(reader: &mut Reader, lines: &mut Lines<'_>) -> Parsed<()> {
-    match lines.second() {
-        Some(word) if printed_policy::follows(word) => {
-            reader.policies.push(printed_policy::policy(lines, &reader.name)?);
-        }
-        Some("proto") => reader.states.push(printed_state::state(lines, &reader.name)?),
-        Some(_) => {
-            lines.line()?;
-            return Err(lines.unknown("state or policy"));
-        }
-        None => {
-            let reason = "indented lines are missing under this: what `ip xfrm` prints is cut off";
-            return Err(Fault::missing(lines.position(), reason));
-        }
+fn printed(reader: &mut Reader, lines: &mut Lines<'_>, origin: Option<String>) -> Parsed<()> {
+    if printed::is_policy(lines)? {
+        let policy = printed_policy::policy(lines, &reader.name)?;
+        reader.policies.push(Policy { origin, ..policy });
+    } else {
+        let state = printed_state::state(lines, &reader.name)?;
+        reader.states.push(State { origin, ..state });
     }
     Ok(())
 }

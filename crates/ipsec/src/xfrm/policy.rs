@@ -7,7 +7,8 @@ use super::{Limits, Mark, Mode, Offload, Position, Proto};
 
 /// One policy.
 ///
-/// Read and checked but not kept: `share`, the algorithm masks of templates, lifetime used, times.
+/// Read and checked but not kept: lifetime used, times; `share`, with which Linux does nothing; and the algorithm
+/// masks of templates. Only `-s` prints them, and [`listing`](Self::listing) then as `ip` sets them.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// What the text is called: the `name` given to [`parse`](super::parse).

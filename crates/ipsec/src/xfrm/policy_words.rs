@@ -229,7 +229,7 @@ impl PolicyId {
         let parts = Parts::read(words, family, &["dir", "ctx", "mark", "index", "ptype", "if_id"])?;
         let direction = parts.direction(position)?;
         let ptype = parts.ptype.unwrap_or_default();
-        let mark = parts.mark.filter(|mark| mark.mask & mark.value != 0);
+        let mark = parts.mark.and_then(Mark::kept).filter(|mark| mark.value != 0);
         match (parts.selector, parts.index) {
             (Some(selector), None) => {
                 Ok(Self::Key(direction, ptype, selector.finish(family), mark, parts.if_id))

@@ -8,7 +8,7 @@ use super::selector;
 use super::shell::Scanner;
 use super::value::{self, Bounds};
 use super::word::{Word, Words};
-use super::{Limits, MAX_WORDS, Mark, Offload, Position, state_words};
+use super::{Limits, MAX_WORDS, Mark, Offload, Position, printed_policy, state_words};
 
 /// The lines of something printed.
 #[derive(Debug)]
@@ -52,6 +52,20 @@ impl<'a> Lines<'a> {
             *scanner = ahead;
         }
         Ok(Self { lines, next: 0, after_key: false, seen: Vec::new() })
+    }
+
+    /// Drops the first word of the next line, which has others.
+    pub(super) fn skip_word(&mut self) {
+        if let Some(line) = self.lines.get_mut(self.next).filter(|line| line.len() > 1) {
+            line.remove(0);
+        }
+    }
+
+    /// Takes the last line if it begins with this word, and is not the next one.
+    pub(super) fn take_last(&mut self, word: &str) -> Option<Vec<Word<'a>>> {
+        let last = self.lines.last()?.first()?;
+        let found = last.as_str() == word && self.next + 1 < self.lines.len();
+        found.then(|| self.lines.pop()).flatten()
     }
 
     /// The first word of the line after the next one.
@@ -109,8 +123,24 @@ impl<'a> Lines<'a> {
     }
 }
 
+/// Whether what is printed here is a policy, or a state: its second line says.
+pub(super) fn is_policy(lines: &mut Lines<'_>) -> Parsed<bool> {
+    match lines.second() {
+        Some(word) if printed_policy::follows(word) => Ok(true),
+        Some("proto") => Ok(false),
+        Some(_) => {
+            lines.line()?;
+            Err(lines.unknown("state or policy"))
+        }
+        None => {
+            let reason = "indented lines are missing under this: what `ip xfrm` prints is cut off";
+            Err(Fault::missing(lines.position(), reason))
+        }
+    }
+}
+
 /// Splits a line at blanks, moves `position` to its end, and takes the words from `room`.
-fn split<'a>(line: &'a str, position: &mut Position, room: &mut usize) -> Parsed<Vec<Word<'a>>> {
+pub(super) fn split<'a>(line: &'a str, position: &mut Position, room: &mut usize) -> Parsed<Vec<Word<'a>>> {
     let mut words = Vec::new();
     let mut start: Option<(usize, Position)> = None;
     let mut push = |text: &'a str, at: Position| {
@@ -197,6 +227,27 @@ impl Words<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// The masks of algorithms that `-s` prints, which are not kept.
+    pub(super) fn masks(&mut self) -> Parsed<()> {
+        for name in ["enc-mask", "auth-mask", "comp-mask"] {
+            self.expect(name)?;
+            let mask = self.value()?;
+            if mask.as_str().len() != 8 || !mask.as_str().bytes().all(|c| c.is_ascii_hexdigit()) {
+                let reason = "a mask of eight hexadecimal digits is expected here";
+                return Err(Fault::value(mask.position, reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// A number in decimal digits, in spite of the 0x before them, as `-s` prints the number of an acquire message.
+    pub(super) fn acquire_number(&mut self) -> Parsed<u32> {
+        let word = self.value()?;
+        let digits = word.as_str().strip_prefix("0x").filter(|digits| !digits.starts_with('+'));
+        let number = digits.and_then(|digits| digits.parse().ok());
+        number.ok_or_else(|| self.not_a_number::<u32>(word))
     }
 
     /// Flags again as eight binary digits, as `-s` prints them at the end of a line: `(0x00100000)`.

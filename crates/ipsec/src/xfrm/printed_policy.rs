@@ -99,7 +99,7 @@ fn direction_line(policy: &mut Policy, words: &mut Words<'_, '_>) -> Parsed<()> 
     words.end()
 }
 
-/// Reads the lines of one template. The masks of algorithms that `-s` prints are not kept.
+/// Reads the lines of one template.
 fn template(lines: &mut Lines<'_>) -> Parsed<Template> {
     let mut words = lines.line()?;
     words.expect("tmpl")?;
@@ -122,16 +122,7 @@ fn template(lines: &mut Lines<'_>) -> Parsed<Template> {
     }
     if lines.peek() == Some("enc-mask") {
         let mut words = lines.line()?;
-        for name in ["enc-mask", "auth-mask", "comp-mask"] {
-            words.expect(name)?;
-            let mask = words.value()?;
-            if mask.as_str().len() != 8 || !mask.as_str().bytes().all(|c| c.is_ascii_hexdigit()) {
-                return Err(Fault::value(
-                    mask.position,
-                    "a mask of eight hexadecimal digits is expected here",
-                ));
-            }
-        }
+        words.masks()?;
         words.end()?;
     }
     Ok(Template { position, src, dst, proto, spi, reqid, mode, level })

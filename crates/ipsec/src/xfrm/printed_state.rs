@@ -1,5 +1,6 @@
 //! A printed state.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::error::{Fault, Parsed};
@@ -9,7 +10,7 @@ use super::state_words::{self, only_esp, replay_window, usable_spi};
 use super::value::{self, Family};
 use super::word::Words;
 use super::{
-    Algorithm, Encap, EncapKind, ExtraFlags, Flags, Key, MAX_REPLAY_WINDOW, Mode, Position, Proto,
+    Algorithm, Encap, EncapKind, ExtraFlags, Flags, Key, MAX_REPLAY_WINDOW, Mark, Mode, Position, Proto,
     SaDirection, Selector, SequenceContext, State,
 };
 
@@ -54,6 +55,8 @@ impl Header {
 /// What the third line and those after it say.
 #[derive(Debug, Default)]
 struct Body {
+    /// Whether it is that of a state that is no more.
+    is_gone: bool,
     replay_window: u32,
     acquire_seq: u32,
     flags: Flags,
@@ -70,29 +73,62 @@ struct Body {
     selector: Option<Selector>,
 }
 
+/// A printed state that is no more: what it was found by.
+#[derive(Debug)]
+pub(super) struct Gone {
+    pub(super) dst: IpAddr,
+    pub(super) proto: Proto,
+    pub(super) spi: u32,
+    pub(super) mark: Option<Mark>,
+}
+
+/// Reads a printed state of which only that must be known. It may be of any protocol, not set up, without keys.
+pub(super) fn gone(lines: &mut Lines<'_>) -> Parsed<Gone> {
+    let body = Body { is_gone: true, ..Body::default() };
+    let Printed { dst, header, body, .. } = Printed::read(lines, body)?;
+    Ok(Gone { dst, proto: header.proto, spi: header.spi, mark: body.common.mark })
+}
+
+/// All of a printed state.
+#[derive(Debug)]
+struct Printed {
+    src: IpAddr,
+    dst: IpAddr,
+    header: Header,
+    body: Body,
+}
+
+impl Printed {
+    fn read(lines: &mut Lines<'_>, mut body: Body) -> Parsed<Self> {
+        let mut words = lines.line()?;
+        words.expect("src")?;
+        let src = words.address()?;
+        words.expect("dst")?;
+        let at = words.position();
+        let dst = words.address()?;
+        words.end()?;
+        if Family::of(src) != Family::of(dst) {
+            return Err(Fault::conflict(at, "`src` and `dst` are of two address families"));
+        }
+        let header = Header::read(&mut lines.line()?)?;
+        if !body.is_gone {
+            only_esp(header.proto, header.proto_position)?;
+            usable_spi(header.spi, header.spi_position)?;
+        }
+        body.third_line(&mut lines.line()?)?;
+        while lines.peek().is_some() {
+            if !body.common.read(lines)? {
+                body.line(lines)?;
+            }
+        }
+        Ok(Self { src, dst, header, body })
+    }
+}
+
 /// Reads a printed state.
 pub(super) fn state(lines: &mut Lines<'_>, name: &Arc<str>) -> Parsed<State> {
     let position = lines.position();
-    let mut words = lines.line()?;
-    words.expect("src")?;
-    let src = words.address()?;
-    words.expect("dst")?;
-    let at = words.position();
-    let dst = words.address()?;
-    words.end()?;
-    if Family::of(src) != Family::of(dst) {
-        return Err(Fault::conflict(at, "`src` and `dst` are of two address families"));
-    }
-    let header = Header::read(&mut lines.line()?)?;
-    only_esp(header.proto, header.proto_position)?;
-    usable_spi(header.spi, header.spi_position)?;
-    let mut body = Body::default();
-    body.third_line(&mut lines.line()?)?;
-    while lines.peek().is_some() {
-        if !body.common.read(lines)? {
-            body.line(lines, Family::of(dst))?;
-        }
-    }
+    let Printed { src, dst, header, body } = Printed::read(lines, Body::default())?;
     if body.encryption.is_none() && body.aead.is_none() {
         return Err(Fault::unusable(position, "this state has no algorithm: it is not set up"));
     }
@@ -137,11 +173,7 @@ impl Body {
         words.expect("replay-window")?;
         self.replay_window = replay_window(words)?;
         if words.accept("seq") {
-            // Decimal digits, in spite of the 0x before them.
-            let word = words.value()?;
-            let digits = word.as_str().strip_prefix("0x").filter(|digits| !digits.starts_with('+'));
-            let number = digits.and_then(|digits| digits.parse().ok());
-            self.acquire_seq = number.ok_or_else(|| words.not_a_number::<u32>(word))?;
+            self.acquire_seq = words.acquire_number()?;
         }
         if words.accept("flag") {
             let mut in_extra = false;
@@ -172,17 +204,18 @@ impl Body {
     }
 
     /// Reads one more line.
-    fn line(&mut self, lines: &mut Lines<'_>, family: Family) -> Parsed<()> {
+    fn line(&mut self, lines: &mut Lines<'_>) -> Parsed<()> {
         let kind = lines.peek().unwrap_or_default().to_owned();
         match &*kind {
             "auth" | "auth-trunc" => lines.once("auth")?,
             "aead" | "enc" | "encap" | "anti-replay" | "tfcpad" | "dir" | "pcpu-num" | "sel" | "stats:" => {
                 lines.once(&kind)?;
             }
-            "coa" | "comp" => {
+            "coa" | "comp" if !self.is_gone => {
                 let reason = format!("`{kind}` does not go with proto esp");
                 return Err(Fault::unusable(lines.position(), reason));
             }
+            "coa" | "comp" => lines.once(&kind)?,
             _ => return Err(lines.unknown("state")),
         }
         let at = lines.position();
@@ -201,13 +234,19 @@ impl Body {
                 words.expect("addr")?;
                 self.encap = Some(Encap { kind, sport, dport, addr: words.address()? });
             }
+            "coa" => {
+                words.address()?;
+            }
+            "comp" => {
+                words.algorithm_name()?;
+            }
             "tfcpad" => self.tfcpad = Some(words.number()?).filter(|len| *len != 0),
             "dir" => self.direction = Some(words.name(&state_words::DIRECTIONS)?),
             "pcpu-num" => self.cpu = Some(words.number()?),
             "sel" => {
                 // With `flag af-unspec` it may be of the other family.
                 let selector = SelectorWords::read(&mut words, None, true)?;
-                self.selector = Some(selector.finish(Some(family)));
+                self.selector = Some(selector.finish(None));
             }
             "anti-replay" => {
                 if words.accept("esn") {
@@ -284,6 +323,10 @@ impl Body {
         let mut key = Key::new(Vec::new());
         let mut key_position = name.position;
         match words.peek() {
+            Some("<<Keys") if self.is_gone => {
+                words.take();
+                words.expect("hidden>>")?;
+            }
             Some(word) if word.starts_with("<<") => {
                 let reason = "the key is hidden: print the states without the `nokeys` option of `ip`";
                 return Err(Fault::unusable(words.position(), reason));

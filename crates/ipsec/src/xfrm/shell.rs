@@ -88,6 +88,29 @@ impl<'a> Scanner<'a> {
         self.rest().strip_prefix("src").is_some_and(|rest| rest.starts_with([' ', '\t']))
     }
 
+    /// The next word up to a blank, not taken.
+    pub(super) fn word_ahead(&self) -> &'a str {
+        let rest = self.rest();
+        rest.split_once(|c: char| c.is_ascii_whitespace()).map_or(rest, |(word, _)| word)
+    }
+
+    /// Takes `[…]` and the blanks after it, if `accepts` says so of what is between.
+    pub(super) fn bracketed(&mut self, accepts: impl Fn(&str) -> bool) -> Option<&'a str> {
+        let rest = self.rest().strip_prefix('[')?;
+        let (inside, _) =
+            rest.split_once(']').filter(|(inside, _)| !inside.contains('\n') && accepts(inside))?;
+        for _ in 0..inside.chars().count() + 2 {
+            self.next();
+        }
+        self.blanks();
+        Some(inside)
+    }
+
+    /// Where the next character stands.
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+
     /// Takes the rest of the line: what stands there, and where.
     pub(super) fn line(&mut self) -> (&'a str, Position) {
         let position = self.position;

@@ -10,7 +10,7 @@ use super::{Algorithm, Position, Selector};
 /// One state, as Linux calls an SA.
 ///
 /// What a text says of no consequence here is read and checked but not kept: the anti-replay bitmap, the
-/// lifetime used so far, the statistics, the times.
+/// lifetime used so far, the statistics, the times. [`listing`](Self::listing) prints them as 0.
 #[derive(Clone, Debug)]
 pub struct State {
     /// What the text is called: the `name` given to [`parse`](super::parse).
