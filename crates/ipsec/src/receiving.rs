@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use espwire_esp::{InboundSa, Resynchronization, SaKey};
+use espwire_esp::{InboundSa, SaKey};
 
 use crate::lifetime::Lifetime;
 use crate::outer::UdpPorts;
@@ -48,10 +48,9 @@ impl Receiving {
             );
         }
         let top = u64::from(state.sequence.seq_hi) << 32 | u64::from(state.sequence.seq);
-        let inbound = InboundSa::resumed(key, sa.esn, sa.replay_window, top);
         let has_flag = |name| sa.flags.names().any(|flag| flag == name);
         Ok(Self {
-            inbound: inbound.resynchronizing(Resynchronization::default()),
+            inbound: InboundSa::resumed(key, sa.esn, sa.replay_window, top),
             lifetime: Lifetime::new(sa.limits, now),
             selectors: StateSelectors::of_state(state)?,
             keeps_ecn: has_flag("noecn"),

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use espwire_esp::{IV_SECRET_LEN, InboundSa, SaKey};
+use espwire_esp::{IV_SECRET_LEN, InboundSa, Resynchronization, SaKey};
 
 use crate::event::{Event, SaId};
 use crate::outer::NATT_PORT;
@@ -162,6 +162,13 @@ impl Sad<Receiving> {
     /// to replace that, [`remove`](Self::remove) it first.
     pub fn add(&mut self, state: &State, now: Duration) -> Result<(), SadError> {
         self.insert_receiving(state, now).map(drop)
+    }
+
+    /// Has an SA with ESN look for its sender when that has got 2^32 numbers ahead (RFC 4303 Appendix A3), or not any
+    /// more: at first it does not. Returns whether there is such an SA.
+    pub fn set_resynchronization(&mut self, id: SaId, config: Option<Resynchronization>) -> bool {
+        let entry = self.find_exactly(id.spi, id.dst).and_then(|place| self.entry_mut(place));
+        entry.map(|entry| entry.state.inbound.set_resynchronization(config)).is_some()
     }
 
     fn insert_receiving(&mut self, state: &State, now: Duration) -> Result<usize, SadError> {

@@ -1035,7 +1035,7 @@ fn an_sa_that_is_not_there_sends_nothing() {
         Duration::ZERO,
         &[Outgoing::Packet { sa: 1, packet: &packet }, Outgoing::Dummy { sa: usize::MAX, payload_len: 0 }],
     );
-    assert_eq!(sent, [Sent::Drop(DropReason::NoSa), Sent::Drop(DropReason::NoSa)]);
+    assert_eq!(sent, [Sent::Drop(DropReason::OutNoSa), Sent::Drop(DropReason::OutNoSa)]);
 }
 
 // Packets that are none.
