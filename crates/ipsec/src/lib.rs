@@ -97,4 +97,4 @@ pub use spd::{
     Template, Unmatched,
 };
 pub use tunnel::{Df, Dscp, FlowLabel, TunnelHeaders};
-pub use verdict::{DropReason, Passed, Verdict};
+pub use verdict::{DropCounts, DropReason, Passed, Verdict};

@@ -10,7 +10,7 @@ use crate::algorithm::{Algorithms, algorithms};
 use crate::event::SaId;
 use crate::outer::UdpPorts;
 use crate::sad::SadError;
-use crate::verdict::DropReason;
+use crate::verdict::DropCounts;
 use crate::xfrm::{self, State};
 
 /// How an SA encapsulates.
@@ -109,7 +109,7 @@ pub struct Sa {
 }
 
 /// What was counted of an SA's packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SaCounts {
     /// Packets that verified and were re-encrypted equal; of a receiver, that were delivered.
     pub packets: u64,
@@ -118,26 +118,8 @@ pub struct SaCounts {
     /// Packets whose number was seen already, was zero, or lay left of the anti-replay window: some of the above
     /// where replay is noted; of a receiver, which drops them, some of the failures.
     pub replays: u64,
-    failures: [u64; DropReason::ALL.len()],
-}
-
-/// Nothing yet.
-impl Default for SaCounts {
-    fn default() -> Self {
-        Self { packets: 0, bytes: 0, replays: 0, failures: [0; DropReason::ALL.len()] }
-    }
-}
-
-impl SaCounts {
-    /// Packets of this SA that failed for `reason`.
-    #[must_use]
-    pub fn failures(&self, reason: DropReason) -> u64 {
-        self.failures[reason as usize]
-    }
-
-    pub(crate) fn count_failure(&mut self, reason: DropReason) {
-        self.failures[reason as usize] += 1;
-    }
+    /// Packets that failed, by reason.
+    pub failures: DropCounts,
 }
 
 /// The addresses of a selector that is for one pair of hosts.

@@ -164,7 +164,7 @@ fn what_came_through_an_sa_came_through_the_one_that_the_policy_asks_for() {
         match expected {
             None => assert!(matches!(received[..], [Received::Packet(_)]), "{received:?}"),
             Some(reason) => {
-                assert_eq!((&received[..], &audited[..]), (&[Received::Drop(reason)][..], &[reason][..]))
+                assert_eq!((&received[..], &audited[..]), (&[Received::Drop(reason)][..], &[reason][..]));
             }
         }
     }

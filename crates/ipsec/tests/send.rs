@@ -871,7 +871,7 @@ fn a_packet_that_no_ip_header_can_hold_is_refused_by_name() {
     let mut sender = transport(V4, "");
     assert_eq!(try_send(&mut sender, &packet(V4, 65_535)), too_long);
     assert!(send(&mut sender, &packet(V4, 65_500)).len() <= 65_535);
-    assert_eq!(sender.sad().iter().next().unwrap().1.failures(DropReason::OutTooLong), 1);
+    assert_eq!(sender.sad().iter().next().unwrap().1.failures[DropReason::OutTooLong], 1);
 }
 
 // Numbers and lifetimes.
@@ -904,7 +904,7 @@ fn the_last_number_is_the_last() {
             assert!(sender.octets().is_empty(), "nothing of it is left");
         }
         let (_, counts) = sender.sad().iter().next().unwrap();
-        assert_eq!((counts.packets, counts.failures(DropReason::SeqOverflow)), (1, 3));
+        assert_eq!((counts.packets, counts.failures[DropReason::SeqOverflow]), (1, 3));
     }
 }
 
@@ -933,7 +933,7 @@ fn a_lifetime_warns_and_ends() {
     assert!(matches!(&sent[..], [Sent::Packet(_), Sent::Packet(_), Sent::Drop(DropReason::OutExpired)]));
     assert_eq!(events, [expire(LimitKind::Packets, false), expire(LimitKind::Packets, true)]);
     let (_, counts) = sender.sad().iter().next().unwrap();
-    assert_eq!((counts.packets, counts.failures(DropReason::OutExpired)), (2, 1));
+    assert_eq!((counts.packets, counts.failures[DropReason::OutExpired]), (2, 1));
     assert_eq!(counts.bytes, 2 * (8 + 64 + 16));
 }
 
@@ -1055,7 +1055,7 @@ fn a_packet_that_lies_is_not_sent() {
     for packet in wrong {
         for mut sender in [tunnel(V4, ""), transport(V4, ""), beet(V4, INNER_V4, "")] {
             assert_eq!(try_send(&mut sender, &packet), Err(Sent::Drop(DropReason::Malformed)), "{packet:?}");
-            assert_eq!(sender.sad().iter().next().unwrap().1.failures(DropReason::Malformed), 1);
+            assert_eq!(sender.sad().iter().next().unwrap().1.failures[DropReason::Malformed], 1);
         }
     }
     let mut sum = good;

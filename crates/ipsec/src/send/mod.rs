@@ -308,7 +308,7 @@ impl Sender {
         if let Err(Sent::Drop(reason)) = result
             && let Some(entry) = self.sad.entry_mut(place)
         {
-            entry.counts.count_failure(reason);
+            entry.counts.failures[reason] += 1;
         }
         result
     }

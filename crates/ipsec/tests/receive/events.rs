@@ -110,7 +110,7 @@ fn counts_are_the_sas() {
     assert_eq!((counts.packets, counts.bytes, counts.replays), (2, esp_len, 1));
     for &reason in DropReason::ALL {
         let expected = [DropReason::AuthFail, DropReason::ReplayDup, DropReason::Dummy].contains(&reason);
-        assert_eq!(counts.failures(reason), u64::from(expected), "{reason:?}");
+        assert_eq!(counts.failures[reason], u64::from(expected), "{reason:?}");
     }
     let counts = *receiver.sad().get(id(&b)).unwrap().1;
     assert_eq!((counts.packets, counts.replays), (1, 0));
