@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use espwire_ipsec::{DropReason as EspDropReason, SaCounts};
+use espwire_ipsec::{DropCounts, DropReason as EspDropReason, SaCounts};
 
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
@@ -73,7 +73,7 @@ impl DropReason {
 }
 
 /// Counts of one direction of a path: from one guest's TX ring to the other guest's RX ring.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DirectionCounts {
     /// Frames taken off the TX ring.
     pub frames_in: u64,
@@ -94,6 +94,13 @@ pub struct DirectionCounts {
     /// RX chains of the receiver that could not be used and were returned empty.
     pub rx_bad_chains: u64,
     drops: [u64; REASONS],
+}
+
+/// Nothing yet.
+impl Default for DirectionCounts {
+    fn default() -> Self {
+        Self::from_words([0; WORDS])
+    }
 }
 
 impl DirectionCounts {
@@ -229,8 +236,7 @@ pub(crate) struct SaTotals {
     pub(crate) bytes: u64,
     /// Those of them that the anti-replay window had a word on.
     pub(crate) replays: u64,
-    /// In the order of [`EspDropReason::ALL`].
-    pub(crate) failures: [u64; EspDropReason::ALL.len()],
+    pub(crate) failures: DropCounts,
 }
 
 impl std::ops::AddAssign for SaTotals {
@@ -239,7 +245,7 @@ impl std::ops::AddAssign for SaTotals {
         self.packets += other.packets;
         self.bytes += other.bytes;
         self.replays += other.replays;
-        self.failures.iter_mut().zip(other.failures).for_each(|(a, b)| *a += b);
+        self.failures += other.failures;
     }
 }
 
@@ -255,8 +261,8 @@ impl PublishedSa {
     pub(crate) fn publish(&self, counts: &SaCounts) {
         let mut words = [0; SA_WORDS];
         words[..SA_FIXED].copy_from_slice(&[counts.packets, counts.bytes, counts.replays]);
-        for (word, &reason) in words[SA_FIXED..].iter_mut().zip(EspDropReason::ALL) {
-            *word = counts.failures(reason);
+        for (word, (_, count)) in words[SA_FIXED..].iter_mut().zip(counts.failures.iter()) {
+            *word = count;
         }
         self.0.publish(&words);
     }
@@ -264,8 +270,10 @@ impl PublishedSa {
     /// The counts as last published.
     pub(crate) fn read(&self) -> SaTotals {
         let words = self.0.read();
-        let mut failures = [0; EspDropReason::ALL.len()];
-        failures.copy_from_slice(&words[SA_FIXED..]);
+        let mut failures = DropCounts::default();
+        for (&reason, &count) in EspDropReason::ALL.iter().zip(&words[SA_FIXED..]) {
+            failures[reason] = count;
+        }
         SaTotals { packets: words[0], bytes: words[1], replays: words[2], failures }
     }
 }

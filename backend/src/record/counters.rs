@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::Ordering;
 
-use espwire_ipsec::{DropReason as EspDropReason, Sa};
+use espwire_ipsec::Sa;
 use serde::Serialize;
 
 use super::sa::SaRecord;
@@ -151,8 +151,7 @@ impl fmt::Display for SaRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { spi, src, dst, suite, mode, packets, bytes, replays, .. } = self;
         writeln!(f, "        SA        spi {spi}  {src} > {dst}  {mode}  {suite}")?;
-        let failures = EspDropReason::ALL.iter().zip(self.failures.0);
-        let failures = failures.map(|(reason, count)| (count, reason.name()));
+        let failures = self.failures.0.iter().map(|(reason, count)| (count, reason.name()));
         write!(f, "                  {packets} packets  {bytes} bytes  failed {}", list(failures))?;
         if replays.0 > 0 { writeln!(f, "  {replays} replays noted") } else { writeln!(f) }
     }

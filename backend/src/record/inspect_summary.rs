@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use espwire_ipsec::{DropReason, Passed, Sad, Verdict};
+use espwire_ipsec::{Passed, Sad, Verdict};
 use serde::Serialize;
 
 use super::sa::{Failures, SaRecord};
@@ -71,7 +71,7 @@ impl InspectSummary {
             Verdict::Pass(_) => &mut self.others.not_esp,
             Verdict::Drop(_) if is_ignored => &mut self.ignored,
             Verdict::Drop(reason) => {
-                self.failures.0[reason as usize] += 1;
+                self.failures.0[reason] += 1;
                 &mut self.failed
             }
         };
@@ -108,7 +108,7 @@ impl fmt::Display for InspectSummary {
         writeln!(f, "{capture}: {frames} frames, {esp_packets} ESP packets, {others} others")?;
         writeln!(f, "  verified  {verified}")?;
         write!(f, "  failed    {failed}")?;
-        let failures = DropReason::ALL.iter().zip(self.failures.0).filter(|&(_, count)| count > 0);
+        let failures = self.failures.0.iter().filter(|&(_, count)| count > 0);
         for (place, (reason, count)) in failures.enumerate() {
             write!(f, "{}{count} {}", if place == 0 { ": " } else { ", " }, reason.name())?;
         }
@@ -125,7 +125,7 @@ impl fmt::Display for InspectSummary {
                 Some(integrity_key) => write!(f, "keys {} and {integrity_key}", sa.encryption_key)?,
                 None => write!(f, "key {}", sa.encryption_key)?,
             }
-            writeln!(f, "  {} packets, {} failed", sa.packets, sa.failures.total())?;
+            writeln!(f, "  {} packets, {} failed", sa.packets, sa.failures.0.total())?;
         }
         let with_sa = if ignored.0 > 0 { " with an SA" } else { "" };
         match (self.complete, failed.0, verified.0) {

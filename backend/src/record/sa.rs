@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use espwire_ipsec::{DropReason, Fingerprint, Sa, SaCounts, Suite};
+use espwire_ipsec::{DropCounts, Fingerprint, Sa, SaCounts, Suite};
 use serde::{Serialize, Serializer};
 
 use super::Number;
@@ -27,20 +27,13 @@ pub(super) struct SaRecord {
     pub(super) failures: Failures,
 }
 
-/// Packets that failed, by reason in the order of [`DropReason::ALL`]: every reason is there, also at zero.
+/// Packets that failed, by reason: every reason is there, also at zero.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Failures(pub(super) [u64; DropReason::ALL.len()]);
-
-impl Failures {
-    pub(super) fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
-}
+pub(super) struct Failures(pub(super) DropCounts);
 
 impl Serialize for Failures {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let counts = self.0.iter().map(|&count| Number(count));
-        serializer.collect_map(DropReason::ALL.iter().map(|reason| reason.name()).zip(counts))
+        serializer.collect_map(self.0.iter().map(|(reason, count)| (reason.name(), Number(count))))
     }
 }
 
@@ -64,11 +57,7 @@ impl SaRecord {
 
     /// Of a NIC that no other thread reads.
     pub(super) fn of((sa, counts): (&Sa, &SaCounts)) -> Self {
-        let mut failures = [0; DropReason::ALL.len()];
-        for (failures, &reason) in failures.iter_mut().zip(DropReason::ALL) {
-            *failures = counts.failures(reason);
-        }
-        let SaCounts { packets, bytes, replays, .. } = *counts;
+        let SaCounts { packets, bytes, replays, failures } = *counts;
         Self::new(sa, SaTotals { packets, bytes, replays, failures })
     }
 }

@@ -97,8 +97,13 @@ impl InboundSa {
     /// The SA, from now on with re-synchronization: see [`failed`](Self::failed). Of no effect without ESN.
     #[must_use]
     pub fn resynchronizing(mut self, config: Resynchronization) -> Self {
-        self.failures = self.has_esn().then(|| Failures::new(config));
+        self.set_resynchronization(Some(config));
         self
+    }
+
+    /// Has the SA re-synchronize from now on, or not any more: see [`failed`](Self::failed). Of no effect without ESN.
+    pub fn set_resynchronization(&mut self, config: Option<Resynchronization>) {
+        self.failures = config.filter(|_| self.has_esn()).map(Failures::new);
     }
 
     /// Its suite.

@@ -138,10 +138,10 @@ impl Decapsulation<'_> {
     //# packet's header fields are not consistent with the selectors for
     //# the SA, it MUST discard the packet.
     fn select(&self, flow: impl FnOnce() -> Option<Flow>) -> Result<(), DropReason> {
-        if !self.state.is_selective() {
+        if !self.state.selectors.is_selective() {
             return Ok(());
         }
         let flow = flow().ok_or(DropReason::InnerMalformed)?;
-        if self.state.selects(&flow) { Ok(()) } else { Err(DropReason::Selector) }
+        if self.state.selectors.select(&flow) { Ok(()) } else { Err(DropReason::Selector) }
     }
 }

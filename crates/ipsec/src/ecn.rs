@@ -1,4 +1,4 @@
-//! Congestion marks at the end of a tunnel (RFC 6040).
+//! Congestion marks at the ends of a tunnel (RFC 6040).
 
 use crate::verdict::DropReason;
 
@@ -36,6 +36,12 @@ pub(crate) fn is_anomaly(outer: u8, inner: u8) -> bool {
     matches!((inner, outer), (NOT_ECT, ECT_0 | ECT_1 | CE) | (ECT_1, ECT_0) | (CE, ECT_1))
 }
 
+/// The outer packet's ECN field for an inner one of this traffic class (RFC 6040 §4.1): the inner one's in normal
+/// mode, Not-ECT in compatibility mode.
+pub(crate) fn encapsulate(inner_class: u8, is_compatible: bool) -> u8 {
+    if is_compatible { NOT_ECT } else { inner_class & 3 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +53,14 @@ mod tests {
         [(Some(2), false), (Some(1), false), (Some(2), false), (Some(3), false)],
         [(Some(3), false), (Some(3), true), (Some(3), false), (Some(3), false)],
     ];
+
+    #[test]
+    fn follows_figure_3_of_rfc_6040() {
+        for inner in 0..4 {
+            assert_eq!(encapsulate(0xb8 | inner, false), inner);
+            assert_eq!(encapsulate(0xb8 | inner, true), NOT_ECT);
+        }
+    }
 
     #[test]
     fn follows_figure_4_of_rfc_6040() {

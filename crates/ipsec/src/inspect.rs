@@ -256,7 +256,7 @@ impl Inspector {
         if let Some(entry) = packet.sa.and_then(|sa| self.sad.entry_mut(sa)) {
             let counts = &mut entry.counts;
             match packet.fault {
-                Some(reason) => counts.count_failure(reason),
+                Some(reason) => counts.failures[reason] += 1,
                 None => {
                     counts.packets += 1;
                     counts.bytes += octets as u64;

@@ -412,6 +412,37 @@ mod tests {
         assert_eq!(again, Checksum { received: computed, computed });
     }
 
+    /// Of a TCP segment or UDP datagram over IPv4, with the checksum of all else.
+    fn checksum_over(src: [u8; 4], protocol: u8, upper: &[u8]) -> u16 {
+        let mut octets = vec![0, protocol, 0, upper.len() as u8];
+        octets.extend(src);
+        octets.extend([10, 0, 0, 2]);
+        octets.extend_from_slice(upper);
+        let sum: u32 = octets.chunks(2).map(|pair| u32::from(word(pair, 0))).sum();
+        let sum = (sum >> 16) + (sum & 0xffff);
+        match !((sum >> 16) as u16 + sum as u16) {
+            0 if protocol == protocol::UDP => 0xffff,
+            sum => sum,
+        }
+    }
+
+    #[test]
+    fn a_checksum_follows_the_address_for_every_sum() {
+        for (protocol, len, at) in [(protocol::UDP, 10, 6), (protocol::TCP, 22, 16)] {
+            for (old, new) in [([10, 0, 0, 1], [203, 0, 113, 9]), ([0, 1, 0, 1], [255, 255, 255, 254])] {
+                for data in 0..=u16::MAX {
+                    let mut upper = vec![0; len];
+                    upper[len - 2..].copy_from_slice(&data.to_be_bytes());
+                    let right = checksum_over(new, protocol, &upper);
+                    let sum = checksum_over(old, protocol, &upper);
+                    upper[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+                    replace_address_in_checksum(protocol, &mut upper, old.into(), new.into());
+                    assert_eq!(word(&upper, at), right, "{protocol} {data}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn what_follows_the_packet_is_no_part_of_it() {
         let mut packet = v4(20, 50, 30);

@@ -11,6 +11,10 @@
 //!                                    │ receive_burst(now, IP packets)
 //!                                    ├──► the packets inside, or why not
 //!                                    └──► Event: audits, lifetimes, a peer that moved
+//!
+//!   xfrm::parse(text) ──► Sad::sending ──► Sender
+//!                                    │ send_burst(now, IP packets, each with its SA)
+//!                                    └──► ESP packets, or why not
 //! ```
 //!
 //! ```
@@ -34,8 +38,8 @@
 //!
 //! # What it does not do
 //!
-//! It doesn't encapsulate, keeps no SPD (policies are read and kept, nothing more), and doesn't reassemble: ESP in
-//! an IP fragment can't be verified. ESP is found behind up to two VLAN tags, IP headers with their options and
+//! It keeps no SPD (policies are read and kept, nothing more), and neither fragments nor reassembles: ESP in an IP
+//! fragment can't be verified. ESP is found behind up to two VLAN tags, IP headers with their options and
 //! extension headers, and UDP to port 4500 or to an SA's; behind anything else (three tags, MPLS, PPPoE, another
 //! tunnel) it is not looked for. A later IP fragment of a UDP datagram shows no port and passes. An SA is found by SPI
 //! and the header's destination, whatever a routing header says. Whether a packet had to be protected at all, and by
@@ -45,6 +49,8 @@
 
 mod algorithm;
 mod beet;
+mod boundary;
+pub mod danger;
 mod decapsulate;
 mod ecn;
 mod event;
@@ -61,11 +67,16 @@ mod receiving;
 mod sa;
 mod sad;
 mod selector;
+mod selectors;
+mod send;
+mod sending;
 mod spd;
+mod tunnel;
 mod verdict;
 pub mod xfrm;
 
-pub use espwire_esp::{HEADER_LEN, Icv, Replay, Suite};
+pub use boundary::{Departed, Inbound, Outbound};
+pub use espwire_esp::{HEADER_LEN, IV_SECRET_LEN, Icv, Replay, Resynchronization, Suite};
 pub use event::{Audit, Event, LimitKind, SaId};
 pub use explanation::{Decrypted, Explanation, Observer, Reencryption};
 pub use flow::{Flow, Upper};
@@ -77,10 +88,13 @@ pub use outer::{Outer, UdpPorts};
 pub use receive::{Delivered, Received, Receiver};
 pub use receiving::Receiving;
 pub use sa::{Fingerprint, Mode, Sa, SaCounts};
-pub use sad::{Observing, Sad, SadError, Sending};
+pub use sad::{Observing, Sad, SadError};
 pub use selector::{AddressRange, Selector, SelectorError, UpperSelector, ValueRange};
+pub use send::{KEEPALIVE_INTERVAL, Outgoing, Sender, Sent};
+pub use sending::Sending;
 pub use spd::{
     Action, Lookup, MAX_POLICIES, Place, Policy, PolicyCounts, PolicyFault, ProtectedBy, Rule, Spd, SpdError,
     Template, Unmatched,
 };
-pub use verdict::{DropReason, Passed, Verdict};
+pub use tunnel::{Df, Dscp, FlowLabel, TunnelHeaders};
+pub use verdict::{DropCounts, DropReason, Passed, Verdict};

@@ -84,6 +84,18 @@ impl Lifetime {
         self.ended
     }
 
+    /// Whether its SA may not be used at `now`. Unlike [`check`](Self::check) this tells and changes nothing.
+    #[must_use]
+    pub fn is_over(&self, now: Duration) -> bool {
+        self.ended.is_some() || KINDS.into_iter().any(|kind| self.is_reached(&self.limits.hard, kind, now))
+    }
+
+    /// Whether a soft limit has been told: its SA is to be replaced.
+    #[must_use]
+    pub fn is_dying(&self) -> bool {
+        self.told != 0
+    }
+
     /// Whether its SA may still be used at `now`. Tells the limits that have been reached since the last call: the
     /// hard one that ended it, or else the soft ones. Of several hard limits at once, the first in the order of
     /// [`LimitKind`].
@@ -193,7 +205,9 @@ mod tests {
     #[test]
     fn the_packet_that_reaches_a_limit_is_the_last() {
         let mut life = lifetime(Limit { packets: Some(1), ..NONE }, Limit { packets: Some(2), ..NONE });
+        assert!(!life.is_dying());
         assert_eq!(packet(&mut life, 0, 9), said(true, "Packets "));
+        assert!(life.is_dying());
         assert_eq!(packet(&mut life, 0, 9), said(true, "Packets! "));
         assert_eq!(packet(&mut life, 0, 9), said(false, ""));
         assert_eq!((life.bytes(), life.packets(), life.ended()), (18, 2, Some(Packets)));
@@ -214,7 +228,9 @@ mod tests {
         assert_eq!(life.check(at(4), |_| panic!()), Ok(()));
         assert_eq!(packet(&mut life, 5, 1), said(true, "SinceAdded "));
         assert_eq!(packet(&mut life, 9, 1), said(true, ""));
+        assert_eq!((life.is_over(at(9)), life.is_over(at(10)), life.ended()), (false, true, None));
         assert_eq!(packet(&mut life, 10, 1), said(false, "SinceAdded! "));
+        assert!(life.is_over(at(0)), "for good");
         assert_eq!(packet(&mut life, 11, 1), said(false, ""));
         assert_eq!((life.packets(), life.ended()), (2, Some(SinceAdded)));
 

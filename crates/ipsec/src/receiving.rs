@@ -3,22 +3,21 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use espwire_esp::{InboundSa, Resynchronization, SaKey};
+use espwire_esp::{InboundSa, SaKey};
 
-use crate::flow::Flow;
 use crate::lifetime::Lifetime;
 use crate::outer::UdpPorts;
 use crate::sa::Sa;
 use crate::sad::SadError;
-use crate::selector::{AddressRange, Selector};
-use crate::xfrm::{self, State};
+use crate::selectors::StateSelectors;
+use crate::xfrm::State;
 
 /// Of an SA whose packets are received (RFC 4301 §5.2).
 pub struct Receiving {
     pub(crate) inbound: InboundSa,
     pub(crate) lifetime: Lifetime,
-    /// Which inner packets it is for: one of these. Empty for all.
-    selectors: Vec<Selector>,
+    /// Which inner packets it is for.
+    pub(crate) selectors: StateSelectors,
     /// `flag noecn`: the inner ECN field stays as it is.
     pub(crate) keeps_ecn: bool,
     /// `flag decap-dscp`: the inner packet gets the outer DSCP.
@@ -48,46 +47,16 @@ impl Receiving {
                 "a high half of the sequence number, `replay-seq-hi`, needs `flag esn`".to_owned(),
             );
         }
-        let selectors = match selectors(state.selector.as_ref()) {
-            Ok(selectors) => selectors,
-            Err(error) => return refuse(format!("its selector can't be used: {error}")),
-        };
         let top = u64::from(state.sequence.seq_hi) << 32 | u64::from(state.sequence.seq);
-        let inbound = InboundSa::resumed(key, sa.esn, sa.replay_window, top);
         let has_flag = |name| sa.flags.names().any(|flag| flag == name);
         Ok(Self {
-            inbound: inbound.resynchronizing(Resynchronization::default()),
+            inbound: InboundSa::resumed(key, sa.esn, sa.replay_window, top),
             lifetime: Lifetime::new(sa.limits, now),
-            selectors,
+            selectors: StateSelectors::of_state(state)?,
             keeps_ecn: has_flag("noecn"),
             copies_dscp: has_flag("decap-dscp"),
             original_src: state.encap.map(|encap| encap.addr).filter(|addr| !addr.is_unspecified()),
             peer: sa.encap.map(|ports| (sa.src, ports)).filter(|(src, _)| !src.is_unspecified()),
         })
     }
-
-    /// Whether it has a selector at all.
-    pub(crate) fn is_selective(&self) -> bool {
-        !self.selectors.is_empty()
-    }
-
-    /// Whether it is for this flow.
-    pub(crate) fn selects(&self, flow: &Flow) -> bool {
-        !self.is_selective() || self.selectors.iter().any(|selector| selector.matches(flow))
-    }
-}
-
-/// A state's selector. Linux prints `sel src 0.0.0.0/0 dst 0.0.0.0/0` of a state that has none, and lets packets of
-/// both families through it: so do these.
-fn selectors(selector: Option<&xfrm::Selector>) -> Result<Vec<Selector>, crate::selector::SelectorError> {
-    let Some(selector) = selector else { return Ok(Vec::new()) };
-    let usable = Selector::try_from(selector)?;
-    if selector.src.len > 0 || selector.dst.len > 0 {
-        return Ok(vec![usable]);
-    }
-    if usable == (Selector { src: usable.src, dst: usable.dst, ..Selector::ANY_V4 }) {
-        return Ok(Vec::new());
-    }
-    let any = [AddressRange::ANY_V4, AddressRange::ANY_V6];
-    Ok(any.map(|any| Selector { src: any, dst: any, ..usable }).into())
 }

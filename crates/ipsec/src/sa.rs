@@ -10,7 +10,7 @@ use crate::algorithm::{Algorithms, algorithms};
 use crate::event::SaId;
 use crate::outer::UdpPorts;
 use crate::sad::SadError;
-use crate::verdict::DropReason;
+use crate::verdict::DropCounts;
 use crate::xfrm::{self, State};
 
 /// How an SA encapsulates.
@@ -25,6 +25,16 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// Whether it is the one that a text names.
+    pub(crate) fn is(self, mode: xfrm::Mode) -> bool {
+        matches!(
+            (self, mode),
+            (Self::Tunnel, xfrm::Mode::Tunnel)
+                | (Self::Transport, xfrm::Mode::Transport)
+                | (Self::Beet, xfrm::Mode::Beet)
+        )
+    }
+
     /// The name in records and in `ip xfrm`.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -88,7 +98,7 @@ pub struct Sa {
     pub flags: xfrm::Flags,
     /// The `extra-flag` list of the state.
     pub extra_flags: xfrm::ExtraFlags,
-    /// To what length in octets an outer packet is padded (TFC, RFC 4303 §2.7), if it is.
+    /// To what length in octets a packet's payload is padded at least (TFC, RFC 4303 §2.7), if it is.
     pub tfcpad: Option<u32>,
     /// When it ends.
     pub limits: xfrm::Limits,
@@ -108,19 +118,8 @@ pub struct SaCounts {
     /// Packets whose number was seen already, was zero, or lay left of the anti-replay window: some of the above
     /// where replay is noted; of a receiver, which drops them, some of the failures.
     pub replays: u64,
-    failures: [u64; DropReason::ALL.len()],
-}
-
-impl SaCounts {
-    /// Packets of this SA that failed for `reason`.
-    #[must_use]
-    pub fn failures(&self, reason: DropReason) -> u64 {
-        self.failures[reason as usize]
-    }
-
-    pub(crate) fn count_failure(&mut self, reason: DropReason) {
-        self.failures[reason as usize] += 1;
-    }
+    /// Packets that failed, by reason.
+    pub failures: DropCounts,
 }
 
 /// The addresses of a selector that is for one pair of hosts.

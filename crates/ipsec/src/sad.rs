@@ -12,12 +12,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use espwire_esp::{IV_SECRET_LEN, InboundSa, Numbering, OutboundSa, SaKey};
+use espwire_esp::{IV_SECRET_LEN, InboundSa, Resynchronization, SaKey};
 
-use crate::event::SaId;
+use crate::event::{Event, SaId};
 use crate::outer::NATT_PORT;
 use crate::receiving::Receiving;
 use crate::sa::{Fingerprint, Sa, SaCounts};
+use crate::sending::Sending;
 use crate::xfrm::{self, Database, State};
 
 /// Width of the window in which replay is noted for an SA whose state asks for no anti-replay.
@@ -68,11 +69,6 @@ impl SadError {
 /// Of an SA whose traffic is looked into: it may have begun long before, and replay is noted, not judged.
 pub struct Observing {
     pub(crate) inbound: InboundSa,
-}
-
-/// Of an SA whose packets are sent (RFC 4301 §5.1).
-pub struct Sending {
-    pub(crate) outbound: OutboundSa,
 }
 
 /// One SA with what changes.
@@ -168,6 +164,13 @@ impl Sad<Receiving> {
         self.insert_receiving(state, now).map(drop)
     }
 
+    /// Has an SA with ESN look for its sender when that has got 2^32 numbers ahead (RFC 4303 Appendix A3), or not any
+    /// more: at first it does not. Returns whether there is such an SA.
+    pub fn set_resynchronization(&mut self, id: SaId, config: Option<Resynchronization>) -> bool {
+        let entry = self.find_exactly(id.spi, id.dst).and_then(|place| self.entry_mut(place));
+        entry.map(|entry| entry.state.inbound.set_resynchronization(config)).is_some()
+    }
+
     fn insert_receiving(&mut self, state: &State, now: Duration) -> Result<usize, SadError> {
         self.insert(state, now, |state, sa, key| Receiving::of_state(state, sa, key, now))
     }
@@ -193,14 +196,19 @@ impl Sad<Sending> {
         Ok(sad)
     }
 
-    /// Adds one SA, there since `now`. `secret` is fresh from a cryptographic generator.
+    /// Adds one SA, there since `now`, and returns its place. `secret` is fresh from a cryptographic generator.
     ///
     /// # Errors
     ///
     /// As [`sending`](Self::sending), where an SA that was removed still counts; and its SPI and destination are those
     /// of another SA here, even of the same: to replace that, [`remove`](Self::remove) it first.
-    pub fn add(&mut self, state: &State, now: Duration, secret: [u8; IV_SECRET_LEN]) -> Result<(), SadError> {
-        self.insert_sending(state, now, secret).map(drop)
+    pub fn add(
+        &mut self,
+        state: &State,
+        now: Duration,
+        secret: [u8; IV_SECRET_LEN],
+    ) -> Result<usize, SadError> {
+        self.insert_sending(state, now, secret)
     }
 
     fn insert_sending(
@@ -216,15 +224,20 @@ impl Sad<Sending> {
                 let reason = "another SA has this key, and both have implicit IVs: they would come twice";
                 return Err(SadError::unusable(state, state.position, reason));
             }
-            let numbering = Numbering {
-                esn: sa.esn,
-                may_cycle: sa.extra_flags.has(xfrm::ExtraFlags::OSEQ_MAY_WRAP),
-                last: u64::from(state.sequence.oseq_hi) << 32 | u64::from(state.sequence.oseq),
-            };
-            Ok(Sending { outbound: OutboundSa::new(key, sa.spi, numbering, &secret) })
+            Sending::of_state(state, sa, key, now, &secret)
         });
         self.implicit = implicit;
         place
+    }
+
+    /// Tells the limits of time that SAs have reached by `now` without a packet. Called every second or so, it makes
+    /// rekeying independent of traffic.
+    pub fn expire(&mut self, now: Duration, events: &mut Vec<Event>) {
+        for Entry { sa, state, .. } in self.entries.iter_mut().flatten() {
+            let id = sa.id();
+            // Whether it has ended is found again with its next packet.
+            let _ = state.lifetime.check(now, |reached| events.push(reached.event(id)));
+        }
     }
 }
 
@@ -373,6 +386,11 @@ impl<S> Sad<S> {
         self.entries.iter().flatten().map(|entry| (&entry.sa, &entry.counts))
     }
 
+    /// The places of all SAs, in the order of [`iter`](Self::iter).
+    pub(crate) fn places(&self) -> Vec<usize> {
+        (0..self.entries.len()).filter(|&place| self.entries[place].is_some()).collect()
+    }
+
     /// The place of the SA that a packet with this SPI to `dst` belongs to.
     #[inline]
     pub(crate) fn find(&self, spi: u32, dst: IpAddr) -> Option<usize> {
@@ -384,7 +402,7 @@ impl<S> Sad<S> {
     }
 
     #[inline]
-    fn find_exactly(&self, spi: u32, dst: IpAddr) -> Option<usize> {
+    pub(crate) fn find_exactly(&self, spi: u32, dst: IpAddr) -> Option<usize> {
         self.index.get(&(spi, dst)).copied()
     }
 

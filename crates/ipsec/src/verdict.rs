@@ -1,5 +1,7 @@
 //! What is to become of a frame.
 
+use std::ops::{AddAssign, Index, IndexMut};
+
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $xfrm_stat:expr;)*) => {
         /// Why a frame is dropped: one counter each.
@@ -31,7 +33,7 @@ drop_reasons! {
     Malformed = "malformed", None;
     /// The frame was longer than what was captured of it (captures only).
     Truncated = "truncated", None;
-    /// The outer IPv4 header checksum is wrong.
+    /// The outer IPv4 header checksum is wrong; of a packet to be sent, its own.
     BadIpChecksum = "bad_ip_csum", None;
     /// ESP in an IP fragment: it can't be verified before reassembly (RFC 4303 §3.4.1).
     Fragment = "fragment", None;
@@ -71,6 +73,35 @@ drop_reasons! {
     NattKeepalive = "natt_keepalive", None;
     /// What was decrypted does not encrypt to what was received.
     ReencryptMismatch = "reencrypt_mismatch", None;
+    /// The SA has sent its last sequence number (RFC 4303 §3.3.3; senders only).
+    SeqOverflow = "seq_overflow", Some("XfrmOutStateSeqError");
+    /// The SA has reached a hard limit of its lifetime (RFC 4301 §4.4.2.1; senders only).
+    OutExpired = "out_expired", Some("XfrmOutStateExpired");
+    /// A fragment, which transport mode and mode beet don't carry (RFC 4303 §3.3.4; senders only).
+    OutFragment = "out_fragment", Some("XfrmOutStateModeError");
+    /// The packet's addresses are not those of the SA in transport mode, or of its selector in mode beet; or the SA
+    /// has no source address to send from (senders only).
+    OutAddress = "out_address", Some("XfrmOutStateModeError");
+    /// Encapsulated, the packet would be longer than an IP packet can be (senders only).
+    OutTooLong = "out_too_long", None;
+    /// No SA of those that the policy asks for is there (RFC 4301 §5.1; senders only).
+    OutNoSa = "out_no_sa", Some("XfrmOutNoStates");
+    /// The policy for packets to be sent is DISCARD (RFC 4301 §5.1).
+    OutPolicyBlock = "out_policy_block", Some("XfrmOutPolBlock");
+    /// No policy is for this packet to be sent, and such packets are discarded (RFC 4301 §5.1).
+    OutNoPolicy = "out_no_policy", None;
+    /// The policy for received packets is DISCARD (RFC 4301 §5.2).
+    PolicyBlock = "policy_block", Some("XfrmInPolBlock");
+    /// No policy is for this received packet: such packets are discarded, or it came through an SA that is for
+    /// others (RFC 4301 §5.2).
+    NoPolicy = "no_policy", Some("XfrmInNoPols");
+    /// The packet came in clear, and the policy asks for an SA (RFC 4301 §5.2).
+    Unprotected = "unprotected", Some("XfrmInTmplMismatch");
+    /// The packet came through an SA that is not one that the policy asks for (RFC 4301 §5.2).
+    TemplateMismatch = "template_mismatch", Some("XfrmInTmplMismatch");
+    /// A later fragment that would go in clear, but may be of packets that a policy protects or discards (RFC 4301
+    /// §7.4).
+    Obscured = "obscured", None;
 }
 
 impl DropReason {
@@ -88,6 +119,50 @@ impl DropReason {
                 | Self::AuthFail
                 | Self::Selector
         )
+    }
+}
+
+/// A count for each reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DropCounts([u64; DropReason::ALL.len()]);
+
+impl DropCounts {
+    /// Each reason with its count, in the order of [`DropReason::ALL`].
+    pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> {
+        DropReason::ALL.iter().copied().zip(self.0)
+    }
+
+    /// The sum of all.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+/// Nothing yet.
+impl Default for DropCounts {
+    fn default() -> Self {
+        Self([0; DropReason::ALL.len()])
+    }
+}
+
+impl Index<DropReason> for DropCounts {
+    type Output = u64;
+
+    fn index(&self, reason: DropReason) -> &u64 {
+        &self.0[reason as usize]
+    }
+}
+
+impl IndexMut<DropReason> for DropCounts {
+    fn index_mut(&mut self, reason: DropReason) -> &mut u64 {
+        &mut self.0[reason as usize]
+    }
+}
+
+impl AddAssign for DropCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
     }
 }
 
@@ -139,7 +214,11 @@ mod tests {
         assert_eq!(names.len(), DropReason::ALL.len());
         for (place, &reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(reason as usize, place);
-            assert!(reason.xfrm_stat().is_none_or(|name| name.starts_with("XfrmIn")));
+            assert!(
+                reason
+                    .xfrm_stat()
+                    .is_none_or(|name| name.starts_with("XfrmIn") || name.starts_with("XfrmOut"))
+            );
         }
     }
 }

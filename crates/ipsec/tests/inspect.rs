@@ -136,7 +136,7 @@ fn every_kind_of_sa_is_followed_in_bursts_over_many() {
     }
     for (sa, counts) in inspector.sad().iter() {
         assert_eq!((counts.packets, counts.replays), (12, 0), "{sa:?}");
-        assert!(DropReason::ALL.iter().all(|&reason| counts.failures(reason) == 0));
+        assert!(DropReason::ALL.iter().all(|&reason| counts.failures[reason] == 0));
     }
 }
 
@@ -154,7 +154,7 @@ fn every_octet_from_spi_to_icv_counts() {
         }
         assert_eq!(one(&mut inspector, &good), VERIFIED);
         let (_, counts) = inspector.sad().iter().next().unwrap();
-        assert_eq!(counts.failures(DropReason::AuthFail), (good.len() - esp_at - 4) as u64);
+        assert_eq!(counts.failures[DropReason::AuthFail], (good.len() - esp_at - 4) as u64);
         assert_eq!((counts.packets, counts.bytes), (1, (good.len() - esp_at) as u64));
     }
 }

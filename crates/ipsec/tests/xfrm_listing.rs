@@ -221,3 +221,18 @@ fn a_policy_by_hand_is_that_of_the_shortest_command() {
     assert_eq!(listing, parse("t", text).policies[0].listing().with_statistics().to_string());
     assert!(listing.contains("\tdir fwd action allow "));
 }
+
+/// `ip` sends the high halves only in an ESN context.
+#[test]
+fn high_halves_need_an_esn_context() {
+    for (rest, high) in
+        [("", 0), ("replay-window 32", 0), ("replay-window 33", 7), ("replay-window 1 flag esn", 7)]
+    {
+        let text = format!(
+            "ip xfrm state add src 10.0.0.1 dst 10.0.0.2 proto esp spi 1 replay-seq-hi 7 replay-oseq-hi 7 {rest} \
+             aead 'rfc4106(gcm(aes))' 0x000102030405060708090a0b0c0d0e0f10111213 128"
+        );
+        let sequence = parse("t", &text).states[0].sequence;
+        assert_eq!((sequence.seq_hi, sequence.oseq_hi), (high, high), "{rest}");
+    }
+}

@@ -9,7 +9,9 @@ mod esp;
 mod lines;
 mod published;
 mod receiver;
+mod sa;
 mod score;
+mod sender;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -19,14 +21,13 @@ use serde_json::Value;
 use lines::{COMMITTED, files, lines, text};
 use score::Score;
 
-/// Cases of a sender, which tests/corpus_send.rs scores: neither counted nor scored here.
-const OF_SENDERS: &str = "tx";
-
 /// The committed corpus, kind by kind.
-const COMMITTED_CASES: [(&str, usize); 5] =
-    [("flip", 19), ("kat", 15), ("pkt", 1325), ("seq", 137), ("trunc", 38)];
+const COMMITTED_CASES: [(&str, usize); 6] =
+    [("flip", 19), ("kat", 15), ("pkt", 1325), ("seq", 137), ("trunc", 38), ("tx", 9)];
+/// Single things that the committed cases demand: packets, damaged copies, steps, each in all its forms.
+const COMMITTED_CHECKS: usize = 9317;
 
-/// Scores one line that is a case of this test's.
+/// Scores one line that is a case.
 fn score_case(score: &mut Score, sas: &HashMap<&str, &Value>, packets: &HashMap<&str, &Value>, case: &Value) {
     let kind = text(case, "kind");
     let before = score.checks;
@@ -36,6 +37,7 @@ fn score_case(score: &mut Score, sas: &HashMap<&str, &Value>, packets: &HashMap<
         ("pkt", Some(sa), _) => receiver::packet(score, sa, case),
         ("flip" | "trunc", Some(sa), Some(base)) => receiver::damaged(score, sa, base, case),
         ("seq", Some(sa), _) => receiver::sequence(score, sa, case),
+        ("tx", Some(sa), _) => sender::steps(score, sa, case),
         ("kat", ..) => published::vector(score, case),
         _ => score.check(false, "a case of no known kind, or without its SA or base"),
     }
@@ -55,7 +57,7 @@ fn every_case_of_the_corpus() {
         let (sas, packets) = (by_id("sa"), by_id("pkt"));
         for line in &lines {
             let kind = text(line, "kind");
-            if kind != "sa" && kind != OF_SENDERS {
+            if kind != "sa" {
                 *in_files.entry(kind.to_owned()).or_default() += 1;
                 score_case(&mut score, &sas, &packets, line);
             }
@@ -74,6 +76,7 @@ fn every_case_of_the_corpus() {
     if other.is_none() {
         let committed = COMMITTED_CASES.map(|(kind, count)| (kind.to_owned(), count));
         assert_eq!(score.cases, BTreeMap::from(committed));
+        assert_eq!(score.checks, COMMITTED_CHECKS);
     }
     assert!(cases > 0 && wrong == 0, "{wrong} of {cases} wrong");
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use espwire_ipsec::{LimitKind, UdpPorts};
+use espwire_ipsec::{LimitKind, Resynchronization, UdpPorts};
 
 use super::*;
 
@@ -110,7 +110,7 @@ fn counts_are_the_sas() {
     assert_eq!((counts.packets, counts.bytes, counts.replays), (2, esp_len, 1));
     for &reason in DropReason::ALL {
         let expected = [DropReason::AuthFail, DropReason::ReplayDup, DropReason::Dummy].contains(&reason);
-        assert_eq!(counts.failures(reason), u64::from(expected), "{reason:?}");
+        assert_eq!(counts.failures[reason], u64::from(expected), "{reason:?}");
     }
     let counts = *receiver.sad().get(id(&b)).unwrap().1;
     assert_eq!((counts.packets, counts.replays), (1, 0));
@@ -200,10 +200,14 @@ fn a_peer_that_moved_is_told_once_and_only_by_the_newest_packet() {
 }
 
 #[test]
-fn a_sender_that_got_too_far_ahead_is_found_again() {
+fn a_sender_that_got_too_far_ahead_is_found_again_by_a_receiver_that_was_told_to() {
     let mut sender = Sender::gcm(0x100);
     sender.esn = true;
+    let mut deaf = receiver_of(&sender, "");
     let mut receiver = receiver_of(&sender, "");
+    let sad = receiver.sad_mut();
+    assert!(sad.set_resynchronization(id(&sender), Some(Resynchronization::default())));
+    assert!(!sad.set_resynchronization(SaId { spi: 1, ..id(&sender) }, None), "no such SA");
     receive(&mut receiver, &next(&mut sender, b"x"));
     let (from, lost) = (1, 3 << 32 | 500);
     sender.sequence = lost;
@@ -215,4 +219,6 @@ fn a_sender_that_got_too_far_ahead_is_found_again() {
     let told: Vec<_> = events.iter().filter(|event| !matches!(event, Event::Audit(_))).collect();
     let to = lost + found as u64;
     assert_eq!(told, [&Event::Resynchronized { sa: id(&sender), from, to }]);
+    let (outcomes, _) = burst(&mut deaf, at(0), &packets);
+    assert!(outcomes.iter().all(|outcome| *outcome == dropped(DropReason::AuthFail)), "off at first");
 }

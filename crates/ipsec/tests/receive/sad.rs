@@ -68,6 +68,18 @@ fn what_makes_no_sense_on_this_side_is_refused_by_place() {
 }
 
 #[test]
+fn the_same_state_twice_is_one_and_must_be_the_same() {
+    let sender = Sender { encap: Some((4500, 4500)), ..Sender::gcm(0x100) };
+    let line = state(&sender, "");
+    assert_eq!(sad(&(line.clone() + &line)).unwrap().len(), 1);
+    let original_address = line.replace("0.0.0.0", "192.168.1.7");
+    for other in [original_address, state(&sender, "reqid 7"), state(&sender, "limit packet-hard 1")] {
+        let error = sad(&(line.clone() + &other)).unwrap_err().to_string();
+        assert!(error.starts_with("test:2: the SA with SPI 0x00000100 to 10.9.0.2 differs"), "{error}");
+    }
+}
+
+#[test]
 fn an_sa_goes_on_where_its_state_is() {
     let mut sender = Sender::gcm(0x100);
     let mut receiver = receiver_of(&sender, "replay-seq 100");

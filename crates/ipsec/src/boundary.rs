@@ -1,0 +1,249 @@
+//! The IPsec boundary (RFC 4301 §3.1): which packets cross it in clear, which through an SA, and which don't.
+//!
+//! [`Sender`] and [`Receiver`] do as their SAs say; here the SPD is asked first, or last:
+//!
+//! ```text
+//!   packet ──► Flow ──► Spd ──► PROTECT: the SA that the template asks for ──► Sender ──► ESP
+//!                         ├──► BYPASS: as it came
+//!                         └──► DISCARD
+//!
+//!   ESP ──► Receiver ──► packet ──► Flow ──► Spd: is this the SA that the policy asks for? ──► packet
+//!   not ESP ───────────────────────► Flow ──► Spd: may it come in clear? ────────────────────► as it came
+//! ```
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::event::{Audit, Event};
+use crate::flow::Flow;
+use crate::receive::{Received, Receiver};
+use crate::sa::Mode;
+use crate::send::{Outgoing, Sender, Sent};
+use crate::spd::{Action, PolicyFault, ProtectedBy, Rule, Spd};
+use crate::verdict::DropReason;
+use crate::xfrm::{self, Dir};
+
+/// What became of a packet on its way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Departed {
+    /// It goes as this ESP packet: octets of [`Sender::octets`].
+    Protected(Range<usize>),
+    /// It goes as it came.
+    Clear,
+    /// Encapsulated, it would be longer than the MTU: [`Sent::TooBig`].
+    TooBig {
+        /// The longest packet that would fit, in octets.
+        mtu: usize,
+    },
+    /// It ends here.
+    Drop(DropReason),
+}
+
+/// The way out (RFC 4301 §5.1).
+pub struct Outbound {
+    spd: Spd,
+    sender: Sender,
+    /// The packets of a burst that go through SAs, by their places in it.
+    places: Vec<usize>,
+    sent: Vec<Sent>,
+}
+
+impl Outbound {
+    /// With these policies and SAs.
+    #[must_use]
+    pub fn new(spd: Spd, sender: Sender) -> Self {
+        Self { spd, sender, places: Vec::new(), sent: Vec::new() }
+    }
+
+    /// Its policies.
+    #[must_use]
+    pub fn spd(&self) -> &Spd {
+        &self.spd
+    }
+
+    /// Its policies, to be replaced.
+    pub fn spd_mut(&mut self) -> &mut Spd {
+        &mut self.spd
+    }
+
+    /// Its SAs, and what goes out.
+    #[must_use]
+    pub fn sender(&self) -> &Sender {
+        &self.sender
+    }
+
+    /// Its SAs, to be added and removed, for keepalives and dummy packets.
+    pub fn sender_mut(&mut self) -> &mut Sender {
+        &mut self.sender
+    }
+
+    /// Takes a burst of whole IP packets out, in order; appends what became of each to `departed`, and what is to be
+    /// told to `events`. `now` is that of [`Sender::send_burst`].
+    ///
+    /// 1. The packet's flow; one that can't be read is malformed.
+    /// 2. The policy. With DISCARD, or none and [`Unmatched::Discard`](crate::Unmatched::Discard), it ends.
+    /// 3. With PROTECT, the SA. Without one it ends, unless the template does not require it.
+    /// 4. All that go through SAs are sent in one burst.
+    pub fn send_burst(
+        &mut self,
+        now: Duration,
+        packets: &[&[u8]],
+        departed: &mut Vec<Departed>,
+        events: &mut Vec<Event>,
+    ) {
+        self.places.clear();
+        self.sent.clear();
+        let first = departed.len();
+        let mut outgoing = Vec::with_capacity(packets.len());
+        for (place, &packet) in packets.iter().enumerate() {
+            departed.push(match self.decide(now, packet, events) {
+                Ok(Some(sa)) => {
+                    self.places.push(place);
+                    outgoing.push(Outgoing::Packet { sa, packet });
+                    // Until it is sent.
+                    Departed::Drop(DropReason::OutNoSa)
+                }
+                Ok(None) => Departed::Clear,
+                Err(reason) => Departed::Drop(reason),
+            });
+        }
+        self.sender.send_burst(now, &outgoing, &mut self.sent, events);
+        for (&place, sent) in self.places.iter().zip(self.sent.drain(..)) {
+            departed[first + place] = match sent {
+                Sent::Packet(at) => Departed::Protected(at),
+                Sent::TooBig { mtu } => Departed::TooBig { mtu },
+                Sent::Drop(reason) => Departed::Drop(reason),
+            };
+        }
+    }
+
+    /// The SA that a packet goes through; `None` if it goes in clear.
+    fn decide(
+        &mut self,
+        now: Duration,
+        packet: &[u8],
+        events: &mut Vec<Event>,
+    ) -> Result<Option<usize>, DropReason> {
+        let flow = Flow::of_packet(packet).ok_or(DropReason::Malformed)?;
+        let lookup = self.spd.lookup(Dir::Out, &flow, packet.len());
+        let reason = match lookup.action {
+            Action::Bypass => return Ok(None),
+            Action::Discard => match lookup.rule {
+                Rule::Policy(_) => DropReason::OutPolicyBlock,
+                Rule::Unmatched => DropReason::OutNoPolicy,
+                Rule::Obscured(_) => DropReason::Obscured,
+            },
+            Action::Protect(template) => match self.sender.find_for(now, &template, &flow) {
+                Some(sa) => return Ok(Some(sa)),
+                None if !template.is_required => return Ok(None),
+                None => DropReason::OutNoSa,
+            },
+        };
+        events.push(audit(reason, now, &flow, packet, None));
+        Err(reason)
+    }
+}
+
+/// The way in (RFC 4301 §5.2).
+pub struct Inbound {
+    spd: Spd,
+    receiver: Receiver,
+}
+
+impl Inbound {
+    /// With these policies and SAs.
+    #[must_use]
+    pub fn new(spd: Spd, receiver: Receiver) -> Self {
+        Self { spd, receiver }
+    }
+
+    /// Its policies.
+    #[must_use]
+    pub fn spd(&self) -> &Spd {
+        &self.spd
+    }
+
+    /// Its policies, to be replaced.
+    pub fn spd_mut(&mut self) -> &mut Spd {
+        &mut self.spd
+    }
+
+    /// Its SAs, and what came in.
+    #[must_use]
+    pub fn receiver(&self) -> &Receiver {
+        &self.receiver
+    }
+
+    /// Its SAs, to be added and removed.
+    pub fn receiver_mut(&mut self) -> &mut Receiver {
+        &mut self.receiver
+    }
+
+    /// Takes a burst of IP packets in, in order, as [`Receiver::receive_burst`]. What it lets through has to be what the
+    /// SPD wants:
+    ///
+    /// 1. A packet out of an SA: the policy is PROTECT, and this SA is one that its template asks for.
+    /// 2. A packet that came in clear, IKE too: the policy is BYPASS, or PROTECT without need.
+    ///
+    /// What it does not is dropped, and audited.
+    pub fn receive_burst(
+        &mut self,
+        now: Duration,
+        packets: &[&[u8]],
+        received: &mut Vec<Received>,
+        events: &mut Vec<Event>,
+    ) {
+        let first = received.len();
+        self.receiver.receive_burst(now, packets, received, events);
+        for (received, &packet) in received[first..].iter_mut().zip(packets) {
+            let (packet, sa) = match *received {
+                Received::Packet(delivered) => (self.receiver.packet(delivered), Some(delivered.sa)),
+                Received::Pass(_) => (packet, None),
+                Received::Drop(_) => continue,
+            };
+            let protected_by = sa.and_then(|id| self.receiver.sad().get(id)).map(|(sa, _)| ProtectedBy {
+                mode: match sa.mode {
+                    Mode::Tunnel => xfrm::Mode::Tunnel,
+                    Mode::Transport => xfrm::Mode::Transport,
+                    Mode::Beet => xfrm::Mode::Beet,
+                },
+                spi: sa.spi,
+                reqid: sa.reqid,
+                src: sa.src,
+                dst: sa.dst,
+            });
+            let Some(flow) = Flow::of_packet(packet) else {
+                *received = Received::Drop(DropReason::Malformed);
+                continue;
+            };
+            if let Err(fault) = self.spd.permits_inbound(&flow, packet.len(), protected_by.as_ref()) {
+                let reason = match fault {
+                    PolicyFault::NoPolicy => DropReason::NoPolicy,
+                    PolicyFault::Discard => DropReason::PolicyBlock,
+                    PolicyFault::Unprotected => DropReason::Unprotected,
+                    PolicyFault::Mismatch => DropReason::TemplateMismatch,
+                    PolicyFault::Obscured => DropReason::Obscured,
+                };
+                *received = Received::Drop(reason);
+                events.push(audit(reason, now, &flow, packet, protected_by.map(|sa| sa.spi)));
+            }
+        }
+    }
+}
+
+/// RFC 4301 §5.1.1 and §5.2 have what the SPD drops audited.
+fn audit(reason: DropReason, time: Duration, flow: &Flow, packet: &[u8], spi: Option<u32>) -> Event {
+    let flow_label = match packet {
+        [a, b, c, d, ..] if a >> 4 == 6 => Some(u32::from_be_bytes([*a, *b, *c, *d]) & 0xf_ffff),
+        _ => None,
+    };
+    Event::Audit(Audit {
+        reason,
+        time,
+        spi,
+        sequence: None,
+        src: Some(flow.src),
+        dst: Some(flow.dst),
+        flow_label,
+    })
+}

@@ -1,0 +1,54 @@
+//! What a sender keeps of an SA.
+
+use std::time::Duration;
+
+use espwire_esp::{IV_SECRET_LEN, Numbering, OutboundSa, SaKey};
+
+use crate::lifetime::Lifetime;
+use crate::sa::Sa;
+use crate::sad::SadError;
+use crate::selectors::StateSelectors;
+use crate::tunnel::TunnelHeaders;
+use crate::xfrm::{ExtraFlags, State};
+
+/// Of an SA whose packets are sent (RFC 4301 §5.1).
+pub struct Sending {
+    pub(crate) outbound: OutboundSa,
+    pub(crate) lifetime: Lifetime,
+    /// Which packets it is for.
+    pub(crate) selectors: StateSelectors,
+    pub(crate) headers: TunnelHeaders,
+    /// The longest outer packet in octets, if one is set.
+    pub(crate) mtu: Option<usize>,
+    /// Place of its peer among the sender's, with UDP encapsulation.
+    pub(crate) peer: Option<usize>,
+}
+
+impl Sending {
+    /// The state's SA, there since `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`SadError::Unusable`]: its selector makes no sense.
+    pub(crate) fn of_state(
+        state: &State,
+        sa: &Sa,
+        key: SaKey,
+        now: Duration,
+        secret: &[u8; IV_SECRET_LEN],
+    ) -> Result<Self, SadError> {
+        let numbering = Numbering {
+            esn: sa.esn,
+            may_cycle: sa.extra_flags.has(ExtraFlags::OSEQ_MAY_WRAP),
+            last: u64::from(state.sequence.oseq_hi) << 32 | u64::from(state.sequence.oseq),
+        };
+        Ok(Self {
+            outbound: OutboundSa::new(key, sa.spi, numbering, secret),
+            lifetime: Lifetime::new(sa.limits, now),
+            selectors: StateSelectors::of_state(state)?,
+            headers: TunnelHeaders::of_flags(sa.flags, sa.extra_flags),
+            mtu: None,
+            peer: None,
+        })
+    }
+}

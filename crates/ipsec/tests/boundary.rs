@@ -1,0 +1,197 @@
+//! The SPD with both sides of an IPsec implementation: what crosses the boundary in clear, through an SA, or not.
+
+#[path = "../../../tests/harness/esp.rs"]
+mod esp;
+
+use std::time::Duration;
+
+use espwire_ipsec::{
+    Departed, DropReason, Event, Inbound, Outbound, Passed, Received, Receiver, Sad, Sender, Spd, Unmatched,
+    xfrm,
+};
+
+const A: &str = "10.0.0.1";
+const B: &str = "10.0.0.2";
+const NOW: Duration = Duration::from_secs(1);
+
+/// An SA of GCM in tunnel mode from A to B.
+fn state(spi: u32, words: &str) -> String {
+    format!(
+        "ip xfrm state add src {A} dst {B} proto esp spi {spi} mode tunnel replay-window 64 {words} \
+         aead 'rfc4106(gcm(aes))' 0x000102030405060708090a0b0c0d0e0f10111213 128\n"
+    )
+}
+
+/// A policy for UDP to `port` in `direction`; `rest` is its templates, or an action.
+fn policy(direction: &str, port: u16, rest: &str) -> String {
+    format!("ip xfrm policy add src 0.0.0.0/0 dst 0.0.0.0/0 proto udp dport {port} dir {direction} {rest}\n")
+}
+
+fn template(words: &str) -> String {
+    format!("tmpl src {A} dst {B} proto esp mode tunnel {words}")
+}
+
+fn outbound(text: &str, unmatched: Unmatched) -> Outbound {
+    let text = xfrm::parse("test", text).expect("text");
+    let sad = Sad::sending([&text], NOW, || [7; _]).expect("SAs");
+    Outbound::new(Spd::new([&text], unmatched).expect("policies"), Sender::new(sad))
+}
+
+fn inbound(text: &str, unmatched: Unmatched) -> Inbound {
+    let text = xfrm::parse("test", text).expect("text");
+    let sad = Sad::receiving([&text], NOW).expect("SAs");
+    Inbound::new(Spd::new([&text], unmatched).expect("policies"), Receiver::new(sad))
+}
+
+/// A UDP packet to `port`.
+fn packet(port: u16) -> Vec<u8> {
+    esp::inner_udp(9, port, b"data")
+}
+
+/// What becomes of each packet on its way out, and the reasons that are audited.
+fn send(outbound: &mut Outbound, packets: &[Vec<u8>]) -> (Vec<Departed>, Vec<DropReason>) {
+    let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
+    let (mut departed, mut events) = (Vec::new(), Vec::new());
+    outbound.send_burst(NOW, &packets, &mut departed, &mut events);
+    assert_eq!(departed.len(), packets.len());
+    (departed, reasons(&events))
+}
+
+fn receive(inbound: &mut Inbound, packets: &[Vec<u8>]) -> (Vec<Received>, Vec<DropReason>) {
+    let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
+    let (mut received, mut events) = (Vec::new(), Vec::new());
+    inbound.receive_burst(NOW, &packets, &mut received, &mut events);
+    assert_eq!(received.len(), packets.len());
+    (received, reasons(&events))
+}
+
+fn reasons(events: &[Event]) -> Vec<DropReason> {
+    let reason = |event: &Event| match event {
+        Event::Audit(audit) => {
+            assert_eq!((audit.time, audit.src.is_some(), audit.dst.is_some()), (NOW, true, true));
+            Some(audit.reason)
+        }
+        _ => None,
+    };
+    events.iter().filter_map(reason).collect()
+}
+
+/// The ESP packet that becomes of a packet.
+fn protect(outbound: &mut Outbound, packet: Vec<u8>) -> Vec<u8> {
+    match send(outbound, &[packet]).0.remove(0) {
+        Departed::Protected(at) => outbound.sender().octets()[at].to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_policy_protects_bypasses_and_discards_in_one_burst() {
+    let text = state(0x100, "reqid 1")
+        + &policy("out", 1, &template("reqid 1"))
+        + &policy("out", 2, "")
+        + &policy("out", 3, "action block")
+        + &policy("out", 4, &template("reqid 2"))
+        + &policy("out", 5, &template("reqid 2 level use"));
+    let mut sender = outbound(&text, Unmatched::Discard);
+    let packets: Vec<_> = [3, 1, 2, 4, 1, 5, 6].map(packet).into();
+    let (mut departed, audited) = send(&mut sender, &packets);
+    let dropped = [DropReason::OutPolicyBlock, DropReason::OutNoSa, DropReason::OutNoPolicy];
+    assert_eq!(audited, dropped);
+    let drop = Departed::Drop;
+    let protected: Vec<_> = [4, 1].map(|at| departed.remove(at)).into();
+    assert_eq!(
+        departed,
+        [drop(dropped[0]), Departed::Clear, drop(dropped[1]), Departed::Clear, drop(dropped[2])]
+    );
+    let mut receiver =
+        inbound(&(state(0x100, "reqid 1") + &policy("in", 1, &template("reqid 1"))), Unmatched::Discard);
+    for departed in protected.into_iter().rev() {
+        let Departed::Protected(at) = departed else { panic!("{departed:?}") };
+        let esp = sender.sender().octets()[at].to_vec();
+        let Received::Packet(delivered) = receive(&mut receiver, &[esp]).0[0] else { panic!() };
+        assert_eq!(receiver.receiver().packet(delivered), packets[1]);
+    }
+}
+
+#[test]
+fn what_no_policy_is_for_goes_in_clear_only_if_that_is_said() {
+    let mut sender = outbound(&policy("out", 1, ""), Unmatched::Bypass);
+    assert_eq!(send(&mut sender, &[packet(9)]), (vec![Departed::Clear], vec![]));
+    let mut receiver = inbound(&policy("in", 1, ""), Unmatched::Bypass);
+    assert_eq!(receive(&mut receiver, &[packet(9)]), (vec![Received::Pass(Passed::NotEsp)], vec![]));
+}
+
+#[test]
+fn what_should_have_been_protected_does_not_come_in_clear() {
+    let text = state(0x100, "reqid 1")
+        + &policy("in", 1, &template("reqid 1"))
+        + &policy("in", 2, "")
+        + &policy("in", 3, "action block");
+    let mut receiver = inbound(&text, Unmatched::Discard);
+    let (received, audited) = receive(&mut receiver, &[1, 2, 3, 4].map(packet));
+    let dropped = [DropReason::Unprotected, DropReason::PolicyBlock, DropReason::NoPolicy];
+    let expected = [
+        Received::Drop(dropped[0]),
+        Received::Pass(Passed::NotEsp),
+        Received::Drop(dropped[1]),
+        Received::Drop(dropped[2]),
+    ];
+    assert_eq!((received, audited), (expected.into(), dropped.into()));
+}
+
+#[test]
+fn what_came_through_an_sa_came_through_the_one_that_the_policy_asks_for() {
+    let sas = state(0x100, "reqid 1") + &state(0x101, "reqid 2");
+    let out = |reqid: u32, port: u16| {
+        let text = format!("{sas}{}", policy("out", port, &template(&format!("reqid {reqid}"))));
+        protect(&mut outbound(&text, Unmatched::Discard), packet(port))
+    };
+    let text = sas.clone()
+        + &policy("in", 1, &template("reqid 1"))
+        + &policy("in", 2, "")
+        + &policy("in", 3, "action block");
+    let mut receiver = inbound(&text, Unmatched::Discard);
+    for (reqid, port, expected) in [
+        (1, 1, None),
+        (2, 1, Some(DropReason::TemplateMismatch)),
+        (1, 2, Some(DropReason::TemplateMismatch)),
+        (1, 3, Some(DropReason::PolicyBlock)),
+        (2, 4, Some(DropReason::NoPolicy)),
+    ] {
+        // Another receiver each time: they all have number 1.
+        let mut receiver = inbound(&text, Unmatched::Discard);
+        let (received, audited) = receive(&mut receiver, &[out(reqid, port)]);
+        match expected {
+            None => assert!(matches!(received[..], [Received::Packet(_)]), "{received:?}"),
+            Some(reason) => {
+                assert_eq!((&received[..], &audited[..]), (&[Received::Drop(reason)][..], &[reason][..]));
+            }
+        }
+    }
+    // What the receiver itself drops is audited once, by it.
+    let esp = out(1, 1);
+    let (received, audited) = receive(&mut receiver, &[esp.clone(), esp]);
+    assert!(matches!(received[..], [Received::Packet(_), Received::Drop(DropReason::ReplayDup)]));
+    assert_eq!(audited, [DropReason::ReplayDup]);
+}
+
+#[test]
+fn what_is_no_ip_packet_does_not_leave() {
+    let mut sender = outbound(&policy("out", 1, ""), Unmatched::Bypass);
+    for garbage in [vec![], vec![0x45], vec![0; 40], packet(1)[..25].to_vec()] {
+        assert_eq!(send(&mut sender, &[garbage]), (vec![Departed::Drop(DropReason::Malformed)], vec![]));
+    }
+}
+
+#[test]
+fn a_packet_that_gets_too_long_is_said_to() {
+    let text = state(0x100, "") + &policy("out", 1, &template(""));
+    let mut sender = outbound(&text, Unmatched::Discard);
+    let long = esp::inner_udp(9, 1, &[0; 1400]);
+    sender.sender_mut().set_mtu(Some(1400));
+    let (departed, _) = send(&mut sender, &[packet(1), long]);
+    let [Departed::Protected(_), Departed::TooBig { mtu }] = departed[..] else { panic!("{departed:?}") };
+    // 20 of outer header, 8 of SPI and number, 8 of IV, 16 of ICV, 2 of trailer: 1346 are left, 1342 and 2 of them whole words.
+    assert_eq!(mtu, 1346);
+    assert_eq!(sender.spd().iter().next().unwrap().1.packets, 2);
+}
