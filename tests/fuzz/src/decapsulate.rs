@@ -162,11 +162,13 @@ impl Maker<'_> {
     /// The next number, one near, or any.
     fn sequence(&mut self, sa: &Sa, place: usize) -> Result<u64> {
         let top = self.tops[place];
-        let number = match self.octet()? % 8 {
-            0..=3 => top.wrapping_add(1),
-            4 => top.wrapping_add(2 + u64::from(self.octet()?)),
-            5 => top.wrapping_sub(u64::from(self.octet()?)),
-            6 => top >> 32 << 32 | u64::from(self.u.arbitrary::<u32>()?),
+        let number = match self.octet()? % 16 {
+            0..=9 => top.wrapping_add(1),
+            // About the left edge of the window.
+            10 | 11 => top.wrapping_sub(sa.window).wrapping_add(u64::from(self.octet()? % 4)).wrapping_sub(1),
+            12 => top.wrapping_add(2 + u64::from(self.octet()?)),
+            13 => top.wrapping_sub(u64::from(self.octet()?)),
+            14 => top >> 32 << 32 | u64::from(self.u.arbitrary::<u32>()?),
             _ => top.wrapping_add(u64::from(self.octet()?) << 28),
         };
         // Far beyond what any sender has come to, Appendix A counts modulo 2^64, and the slow one doesn't.
@@ -229,6 +231,9 @@ impl Maker<'_> {
         };
         let mut packet = self.header(src, dst, class, protocol, upper.len(), bits)?;
         packet.extend(upper);
+        if bits & 0x80 != 0 {
+            self.make_fragment(&mut packet)?;
+        }
         let has_right_checksum = bits & 0x40 == 0;
         for _ in 0..bits & 3 {
             let [at, octet] = self.u.arbitrary::<[u8; 2]>()?;
@@ -302,6 +307,11 @@ impl Maker<'_> {
         let more = if bits & 3 == 3 { usize::from(self.octet()?) } else { 0 };
         let pad_len = least + more / block_len * block_len;
         let pad_len = if pad_len > 255 { least } else { pad_len };
+        if bits & 0xe0 == 0xe0 && block_len < 16 {
+            // Not aligned, which these ciphers do not mind.
+            plaintext.extend([0; 3]);
+            plaintext.truncate(plaintext.len() - usize::from(self.octet()? % 3));
+        }
         plaintext.extend((1..=pad_len).map(|octet| octet as u8));
         plaintext.extend([pad_len as u8, next_header]);
         let len = plaintext.len();
@@ -309,10 +319,6 @@ impl Maker<'_> {
             // A padding octet is another, or what is before.
             let at = usize::from(self.octet()?) % (pad_len + 3).min(len);
             plaintext[len - 1 - at] ^= 1 << (bits >> 5);
-        }
-        if bits & 0xe0 == 0xe0 && block_len < 16 {
-            // Not aligned, which these ciphers do not mind.
-            plaintext.truncate(len - 1 - usize::from(self.octet()? & 1));
         }
         Ok(plaintext)
     }
@@ -340,6 +346,9 @@ impl Maker<'_> {
                 let reach = (header_len + 12).min(packet.len());
                 packet[usize::from(at) % reach] = octet;
             }
+            if changes & 8 != 0 {
+                self.make_fragment(&mut packet)?;
+            }
             if changes & 4 == 0 {
                 fix_checksum(&mut packet);
             }
@@ -351,6 +360,15 @@ impl Maker<'_> {
             }
         }
         Ok(packet)
+    }
+
+    /// Of IPv4; the fragment header of IPv6 is a change of one octet away.
+    fn make_fragment(&mut self, packet: &mut [u8]) -> Result<()> {
+        let bits = self.octet()?;
+        if packet.first().is_some_and(|first| first >> 4 == 4) {
+            packet[6..8].copy_from_slice(&[bits & 0x60, bits & 3]);
+        }
+        Ok(())
     }
 
     fn damage(&mut self, octets: &mut Vec<u8>) -> Result<()> {

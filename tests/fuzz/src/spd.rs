@@ -18,6 +18,8 @@ use model::{Entry, Fields, Range};
 
 const MAX_POLICIES: u8 = 31;
 const MAX_STEPS: usize = 64;
+/// An SPD has a cache of some hundred KiB, which takes its time.
+const MAX_REPLACEMENTS: usize = 3;
 const DIRECTIONS: [Dir; 3] = [Dir::In, Dir::Out, Dir::Fwd];
 const MODES: [Mode; 3] = [Mode::Tunnel, Mode::Transport, Mode::Beet];
 
@@ -47,6 +49,7 @@ fn steps(u: &mut Unstructured<'_>) -> Result<()> {
     check_faults(&entries, unmatched);
     entries.retain(|entry| !entry.is_faulty());
     let mut both = Both::new(entries, unmatched);
+    let mut replacements = 0;
     for _ in 0..MAX_STEPS {
         if u.is_empty() {
             break;
@@ -77,7 +80,11 @@ fn steps(u: &mut Unstructured<'_>) -> Result<()> {
             }
             _ => {
                 let kept: u32 = u.arbitrary()?;
-                both.replace(kept, unmatched_of(u.arbitrary()?));
+                let next_unmatched = unmatched_of(u.arbitrary()?);
+                if replacements < MAX_REPLACEMENTS {
+                    both.replace(kept, next_unmatched);
+                    replacements += 1;
+                }
             }
         }
     }
