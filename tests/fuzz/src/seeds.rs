@@ -109,6 +109,14 @@ fn policies(inner: &[Vec<u8>]) -> Vec<Vec<u8>> {
         }
         seeds.push(seed);
     }
+    // GRE with the bit of RFC 1701 for routing alone: its key stands where it would with a checksum.
+    let mut gre = vec![0x45, 0, 0, 32, 0, 0, 0, 0, 64, 47, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    gre.extend([0x60, 0, 8, 0, 0, 0, 0, 1, 0, 0, 0, 2]);
+    seeds.push([&[0, 1, 5, 0, 32], &gre[..], &[0, 0x80]].concat());
+    // A policy for types 1 to 3 and codes 2 to 4; a flow of type 2 and code 0.
+    let policy = [1, 0, 0, 3, 0, 0, 1, 3, 0, 0, 5, 6, 1, 3, 2, 4, 0, 0];
+    let flow = [0, 0, 0, 1, 0, 2, 5, 3, 2, 0, 0, 40];
+    seeds.push([&policy[..], &flow].concat());
     seeds
 }
 
@@ -137,6 +145,9 @@ fn sequences(outer: &[Vec<u8>]) -> Vec<Vec<u8>> {
         seed[1] = number as u8;
         seed
     }));
+    // IKE where a fragment begins: the SPI of SA 2 is made 0, and a fragment of the packet.
+    let made = [3, 2, 0, 3, 0x20, b'a', b'b', b'c', b'd', 0, 0, 0, 0, 0x80];
+    seeds.push([&made[..], &[0x2a, 29, 0, 31, 0, 0x20]].concat());
     for packets in outer.chunks(8).step_by(4) {
         seeds.push(
             packets.iter().flat_map(|packet| [&[0, packet.len() as u8], &packet[..]].concat()).collect(),
