@@ -601,19 +601,24 @@ fn udp_has_the_sas_ports_and_a_checksum_over_ipv6_alone() {
 
 #[test]
 fn udp_stands_where_esp_would_in_transport_mode() {
-    let packet = v4_with(V4, &[1; 4], 6, &[9; 41]);
-    let sent = send(&mut transport(V4, "encap espinudp 4500 4500 0.0.0.0"), &packet);
+    let with_options = v4_with(V4, &[1; 4], 6, &[9; 41]);
+    let sent = send(&mut transport(V4, "encap espinudp 4500 4500 0.0.0.0"), &with_options);
     let (header, datagram) = split(&sent);
     assert_eq!((header.len(), header[9]), (24, 17));
-    assert_eq!(plain(&datagram[8..]).payload, packet[24..]);
+    assert_eq!(plain(&datagram[8..]).payload, with_options[24..]);
     // The checksum is over the last destination of a routing header, which is the SA's.
     let next_hop = (V6.0, "fd09::77");
-    let packet = v6_with(next_hop, 0, &[extension(0, 43), extension(43, 17), udp(30)].concat());
-    let sent = send(&mut transport(V6, "encap espinudp 4500 4500 0.0.0.0"), &packet);
+    let routed = v6_with(next_hop, 0, &[extension(0, 43), extension(43, 17), udp(30)].concat());
+    let sent = send(&mut transport(V6, "encap espinudp 4500 4500 0.0.0.0"), &routed);
     assert_eq!((sent[6], sent[48]), (0, 17), "the last header names UDP");
     let len = ((sent.len() - 72) as u32).to_be_bytes();
     let ends = [address(V6.0), address(V6.1)].concat();
     assert_eq!(sum(&[&ends, &len, &[0, 0, 0, 17], &sent[72..]]), 0xffff);
+    // And over the packet's own source, where the SA is for any.
+    let mut sender = transport(("::", V6.1), "encap espinudp 4500 4500 0.0.0.0");
+    let sent = send(&mut sender, &packet(V6, 90));
+    let len = ((sent.len() - 40) as u32).to_be_bytes();
+    assert_eq!(sum(&[&ends, &len, &[0, 0, 0, 17], &sent[40..]]), 0xffff);
 }
 
 #[test]
@@ -1024,6 +1029,34 @@ fn the_newest_sa_that_fits_is_found() {
     assert_eq!(spi(&sender, 0, Template { reqid: 10, ..wanted }), Some(9));
     assert_eq!(spi(&sender, 0, Template { dst: None, ..wanted }), None, "to the flow's own destination");
     assert_eq!(sender.find(2, src), None);
+}
+
+#[test]
+fn an_sa_is_found_for_what_its_selector_is_for() {
+    let any = state(1, V4, &format!("mode tunnel {NULL}"));
+    let only =
+        state(2, V4, &format!("mode tunnel {NULL} sel src 10.1.0.0/16 dst 10.2.0.0/16 proto udp dport 5201"));
+    let sender = sender_of(&(any + &only));
+    let dst = V4.1.parse().unwrap();
+    let wanted =
+        Template { mode: xfrm::Mode::Tunnel, src: None, dst: Some(dst), spi: 0, reqid: 0, is_required: true };
+    let mut later = packet(INNER_V4, 60);
+    later[7] = 1;
+    let mut other_port = packet(INNER_V4, 60);
+    other_port[23] ^= 1;
+    for (packet, spi) in [
+        (packet(INNER_V4, 60), 2),
+        (packet(V4, 60), 1),
+        (packet(INNER_V6, 60), 1),
+        (other_port, 1),
+        // It shows no port.
+        (later, 1),
+    ] {
+        let flow = Flow::of_packet(&packet).unwrap();
+        assert_eq!(sender.find_for(Duration::ZERO, &wanted, &flow), sender.find(spi, dst), "{flow:?}");
+        let of_that_sa = sender.find_for(Duration::ZERO, &Template { spi: 2, ..wanted }, &flow);
+        assert_eq!(of_that_sa.is_some(), spi == 2, "and there is no other");
+    }
 }
 
 #[test]
