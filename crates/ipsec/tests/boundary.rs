@@ -6,8 +6,8 @@ mod esp;
 use std::time::Duration;
 
 use espwire_ipsec::{
-    Departed, DropReason, Event, Inbound, Outbound, Passed, Received, Receiver, Sad, Sender, Spd, Unmatched,
-    xfrm,
+    Audit, Departed, DropReason, Event, Inbound, Outbound, Passed, Received, Receiver, Sad, Sender, Spd,
+    Unmatched, xfrm,
 };
 
 const A: &str = "10.0.0.1";
@@ -173,6 +173,37 @@ fn what_came_through_an_sa_came_through_the_one_that_the_policy_asks_for() {
     let (received, audited) = receive(&mut receiver, &[esp.clone(), esp]);
     assert!(matches!(received[..], [Received::Packet(_), Received::Drop(DropReason::ReplayDup)]));
     assert_eq!(audited, [DropReason::ReplayDup]);
+}
+
+#[test]
+fn an_audit_of_a_policy_has_the_packets_addresses_flow_label_and_spi() {
+    let block = "src ::/0 dst ::/0 action block";
+    let text = state(0x100, "reqid 1")
+        + &policy("out", 1, &template("reqid 1"))
+        + &policy("in", 1, "action block")
+        + &format!("ip xfrm policy add {block} dir out\nip xfrm policy add {block} dir in\n");
+    let (mut sender, mut receiver) =
+        (outbound(&text, Unmatched::Discard), inbound(&text, Unmatched::Discard));
+    let (src, dst) = ("fd00::1".parse().unwrap(), "fd00::2".parse().unwrap());
+    let mut labelled = esp::ip(src, dst, 17, 0, &packet(1)[20..]);
+    labelled[1..4].copy_from_slice(&[0xfa, 0xbc, 0xde]);
+    let of = |reason, spi, src, dst, flow_label| {
+        let audit =
+            Audit { reason, time: NOW, spi, sequence: None, src: Some(src), dst: Some(dst), flow_label };
+        vec![Event::Audit(audit)]
+    };
+    let mut events = Vec::new();
+    sender.send_burst(NOW, &[&labelled], &mut Vec::new(), &mut events);
+    assert_eq!(events, of(DropReason::OutPolicyBlock, None, src, dst, Some(0xa_bcde)));
+    events.clear();
+    receiver.receive_burst(NOW, &[&labelled], &mut Vec::new(), &mut events);
+    assert_eq!(events, of(DropReason::PolicyBlock, None, src, dst, Some(0xa_bcde)));
+    events.clear();
+    // Out of an SA: the inner packet's.
+    let esp = protect(&mut sender, packet(1));
+    receiver.receive_burst(NOW, &[&esp], &mut Vec::new(), &mut events);
+    let (src, dst) = ("192.168.7.1".parse().unwrap(), "192.168.7.2".parse().unwrap());
+    assert_eq!(events, of(DropReason::PolicyBlock, Some(0x100), src, dst, None));
 }
 
 #[test]
