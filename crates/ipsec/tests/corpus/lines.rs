@@ -6,9 +6,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// The corpus that is committed: a folder.
-pub(crate) const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/corpus");
-
 /// The files of a corpus: the file itself, or all of a folder that are one, in the order of their names.
 pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
     if !path.is_dir() {

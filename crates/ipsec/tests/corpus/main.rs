@@ -3,80 +3,28 @@
 //! tests/data/corpus/README.md says what the cases are. `ESPWIRE_CORPUS=PATH` runs another corpus of the same form: a
 //! file, or a folder with all its `*.jsonl` and `*.jsonl.gz`. The last line printed says how many cases there were and
 //! how many were wrong. A case is one line; each of the things that it demands must be right.
+//!
+//! tests/corpus.rs at the top runs the same through rings.
 
 #[path = "../../../../tests/harness/esp.rs"]
 mod esp;
 mod lines;
 mod published;
 mod receiver;
+mod run;
 mod sa;
 mod score;
 mod sender;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::process::ExitCode;
 
-use serde_json::Value;
-
-use lines::{COMMITTED, files, lines, text};
-use score::Score;
-
-/// The committed corpus, kind by kind.
-const COMMITTED_CASES: [(&str, usize); 6] =
-    [("flip", 19), ("kat", 15), ("pkt", 1325), ("seq", 137), ("trunc", 38), ("tx", 9)];
-/// Single things that the committed cases demand: packets, damaged copies, steps, each in all its forms.
-const COMMITTED_CHECKS: usize = 9317;
-
-/// Scores one line that is a case.
-fn score_case(score: &mut Score, sas: &HashMap<&str, &Value>, packets: &HashMap<&str, &Value>, case: &Value) {
-    let kind = text(case, "kind");
-    let before = score.checks;
-    let sa = case["sa"].as_str().and_then(|id| sas.get(id).copied());
-    let base = case["base"].as_str().and_then(|id| packets.get(id).copied());
-    match (kind, sa, base) {
-        ("pkt", Some(sa), _) => receiver::packet(score, sa, case),
-        ("flip" | "trunc", Some(sa), Some(base)) => receiver::damaged(score, sa, base, case),
-        ("seq", Some(sa), _) => receiver::sequence(score, sa, case),
-        ("tx", Some(sa), _) => sender::steps(score, sa, case),
-        ("kat", ..) => published::vector(score, case),
-        _ => score.check(false, "a case of no known kind, or without its SA or base"),
+/// A program of its own, so that its last line is the last.
+fn main() -> ExitCode {
+    if std::env::args().any(|argument| argument == "--list") {
+        println!("every_case_of_the_corpus: test");
+        return ExitCode::SUCCESS;
     }
-    score.end_case(kind, text(case, "id"), before);
-}
-
-#[test]
-fn every_case_of_the_corpus() {
-    let other = std::env::var_os("ESPWIRE_CORPUS").map(PathBuf::from);
-    let mut score = Score::default();
-    let mut in_files = BTreeMap::<String, usize>::new();
-    for file in files(&other.clone().unwrap_or_else(|| COMMITTED.into())) {
-        let lines = lines(&file);
-        let by_id = |kind: &str| -> HashMap<&str, &Value> {
-            lines.iter().filter(|line| line["kind"] == kind).map(|line| (text(line, "id"), line)).collect()
-        };
-        let (sas, packets) = (by_id("sa"), by_id("pkt"));
-        for line in &lines {
-            let kind = text(line, "kind");
-            if kind != "sa" {
-                *in_files.entry(kind.to_owned()).or_default() += 1;
-                score_case(&mut score, &sas, &packets, line);
-            }
-        }
-    }
-    for line in score.wrong.iter().take(60) {
-        println!("WRONG {line}");
-    }
-    for (kind, count) in &score.cases {
-        println!("{kind}: {count}");
-    }
-    println!("{} checks", score.checks);
-    let (cases, wrong) = (score.cases.values().sum::<usize>(), score.wrong.len());
-    println!("corpus: {cases} cases, {wrong} wrong");
-    assert_eq!(score.cases, in_files, "a line was left out");
-    if other.is_none() {
-        let committed = COMMITTED_CASES.map(|(kind, count)| (kind.to_owned(), count));
-        assert_eq!(score.cases, BTreeMap::from(committed));
-        assert_eq!(score.checks, COMMITTED_CHECKS);
-    }
-    assert!(cases > 0 && wrong == 0, "{wrong} of {cases} wrong");
+    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/corpus");
+    let wire = Box::new(|packets: &[&[u8]]| packets.iter().map(|packet| packet.to_vec()).collect());
+    if run::run(wire, committed) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -36,19 +36,21 @@ fn receiver(sa: &Value, top: u64) -> Receiver {
 type Outcome = (&'static str, &'static str, Vec<u8>);
 
 /// What became of a burst's packets.
-fn receive(receiver: &mut Receiver, packets: &[&[u8]]) -> Vec<Outcome> {
+fn receive(score: &mut Score, receiver: &mut Receiver, packets: &[&[u8]]) -> Vec<Outcome> {
     let mut received = Vec::new();
-    receiver.receive_burst(Duration::ZERO, packets, &mut received, &mut Vec::new());
+    let arrived = score.carry(packets);
+    let arrived: Vec<&[u8]> = arrived.iter().map(Vec::as_slice).collect();
+    receiver.receive_burst(Duration::ZERO, &arrived, &mut received, &mut Vec::new());
     let outcomes = received.into_iter().map(|received| match received {
-        Received::Packet(delivered) => ("ok", "", receiver.packet(delivered).to_vec()),
+        Received::Packet(delivered) => ("ok", "", score.carry_one(receiver.packet(delivered))),
         Received::Pass(passed) => ("pass", passed.name(), Vec::new()),
         Received::Drop(reason) => ("drop", reason.name(), Vec::new()),
     });
     outcomes.collect()
 }
 
-fn receive_one(receiver: &mut Receiver, packet: &[u8]) -> Outcome {
-    receive(receiver, &[packet]).remove(0)
+fn receive_one(score: &mut Score, receiver: &mut Receiver, packet: &[u8]) -> Outcome {
+    receive(score, receiver, &[packet]).remove(0)
 }
 
 /// Whether two reasons count as one: with ESN a number left of the window is read as the next epoch's.
@@ -59,7 +61,7 @@ fn same_reason(sa: &Value, a: &str, b: &str) -> bool {
 /// One packet against a fresh receiver.
 pub(crate) fn packet(score: &mut Score, sa: &Value, case: &Value) {
     let (verdict, reason, plain) =
-        receive_one(&mut receiver(sa, number(case, "top")), &octets(text(case, "esp")));
+        receive_one(score, &mut receiver(sa, number(case, "top")), &octets(text(case, "esp")));
     if verdict != text(case, "verdict") {
         let is_alternative = list(case, "alt").iter().any(|&alt| match alt {
             // Deliver `plain` if there is one, else what the packet holds.
@@ -108,7 +110,7 @@ pub(crate) fn damaged(score: &mut Score, sa: &Value, base: &Value, case: &Value)
             }
             op[1].as_str()
         };
-        let (verdict, reason, _) = receive_one(&mut receiver(sa, number(base, "top")), &copy);
+        let (verdict, reason, _) = receive_one(score, &mut receiver(sa, number(base, "top")), &copy);
         let right = verdict == "drop" && same_reason(sa, expected.expect("a reason"), reason);
         score.check(right, (op, verdict, reason));
     }
@@ -141,7 +143,7 @@ pub(crate) fn sequence(score: &mut Score, sa: &Value, case: &Value) {
     let mut receiver_of_one = receiver(sa, 0);
     let mut one_by_one = Vec::new();
     for (at, (entry, packet)) in entries.iter().zip(&packets).enumerate() {
-        let outcome = receive_one(&mut receiver_of_one, packet);
+        let outcome = receive_one(score, &mut receiver_of_one, packet);
         let (verdict, reason, _) = outcome;
         let is_accepted = entry[2] == 1;
         let right = if is_accepted {
@@ -156,7 +158,8 @@ pub(crate) fn sequence(score: &mut Score, sa: &Value, case: &Value) {
     let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
     for len in [2, 7, 64, packets.len().max(1)] {
         let mut receiver = receiver(sa, 0);
-        let in_bursts: Vec<_> = packets.chunks(len).flat_map(|burst| receive(&mut receiver, burst)).collect();
+        let in_bursts: Vec<_> =
+            packets.chunks(len).flat_map(|burst| receive(score, &mut receiver, burst)).collect();
         let difference = one_by_one.iter().zip(&in_bursts).position(|(a, b)| a != b);
         let right = difference.is_none() && one_by_one.len() == in_bursts.len();
         score.check(right, ("in bursts of", len, "another outcome of", difference));

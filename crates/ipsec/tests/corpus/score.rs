@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-#[derive(Default)]
+/// Carries a burst of packets, in order.
+pub(crate) type Wire = Box<dyn FnMut(&[&[u8]]) -> Vec<Vec<u8>>>;
+
 pub(crate) struct Score {
+    wire: Wire,
     /// Cases that were scored, by kind.
     pub(crate) cases: BTreeMap<String, usize>,
     /// Cases of which something was wrong, each with what was wrong first.
@@ -15,6 +18,20 @@ pub(crate) struct Score {
 }
 
 impl Score {
+    pub(crate) fn new(wire: Wire) -> Self {
+        Self { wire, cases: BTreeMap::new(), wrong: Vec::new(), checks: 0, failures: Vec::new() }
+    }
+
+    /// What comes of a burst of packets at the wire's other end.
+    pub(crate) fn carry(&mut self, packets: &[&[u8]]) -> Vec<Vec<u8>> {
+        (self.wire)(packets)
+    }
+
+    /// The same of one packet.
+    pub(crate) fn carry_one(&mut self, packet: &[u8]) -> Vec<u8> {
+        self.carry(&[packet]).remove(0)
+    }
+
     /// One thing that a case demands.
     pub(crate) fn check(&mut self, right: bool, found: impl Debug) {
         self.checks += 1;

@@ -28,6 +28,7 @@ fn sender(sa: &Value, last: u64) -> Sender {
 
 /// What a packet becomes, and what is told, with this IV or one of the SA's own.
 fn send(
+    score: &mut Score,
     sender: &mut Sender,
     sa: &Value,
     plain: &[u8],
@@ -41,7 +42,7 @@ fn send(
     sender.send_burst(Duration::ZERO, &[Outgoing::Packet { sa: 0, packet: plain }], &mut sent, &mut events);
     assert_eq!(sent.len(), 1);
     let result = match sent.remove(0) {
-        Sent::Packet(at) => Ok(sender.octets()[at].to_vec()),
+        Sent::Packet(at) => Ok(score.carry_one(&sender.octets()[at])),
         unsent => Err(unsent),
     };
     (result, events)
@@ -66,7 +67,7 @@ pub(crate) fn again(score: &mut Score, sa: &Value, case: &Value, plain: &[u8]) {
     let expected = octets(text(case, "esp"));
     let esp_at = number(case, "esp_off") as usize;
     let mut sender = sender(sa, number(case, "seq") - 1);
-    match send(&mut sender, sa, plain, Some(text(case, "iv"))) {
+    match send(score, &mut sender, sa, plain, Some(text(case, "iv"))) {
         (Ok(packet), events) => {
             score.check(events.is_empty(), events);
             score.check(packet.get(esp_at..) == Some(&expected[esp_at..]), "another packet when made again");
@@ -81,7 +82,7 @@ pub(crate) fn steps(score: &mut Score, sa: &Value, case: &Value) {
     let mut sender = sender(sa, number(case, "first_seq") - 1);
     for step in case["steps"].as_array().expect("steps") {
         let iv = step.get("iv").and_then(Value::as_str);
-        let (result, events) = send(&mut sender, sa, &octets(text(step, "plain")), iv);
+        let (result, events) = send(score, &mut sender, sa, &octets(text(step, "plain")), iv);
         if text(step, "verdict") == "ok" {
             let is_right = result.as_ref().is_ok_and(|packet| packet[20..] == octets(text(step, "esp")));
             score.check(is_right && events.is_empty(), (result.err(), events));
