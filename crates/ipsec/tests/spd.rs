@@ -614,6 +614,19 @@ fn replaced_policies_are_in_force_at_once_and_counts_go_on() {
 }
 
 #[test]
+fn of_policies_that_are_the_same_the_first_goes_on_counting() {
+    let both = || {
+        let policy = Policy::new(Dir::Out, Selector::ANY_V4, Action::Bypass);
+        Spd::from_policies(vec![policy.clone(), policy], Unmatched::Discard).unwrap()
+    };
+    let mut spd = both();
+    assert_eq!(spd.lookup(Dir::Out, &udp(1), 10).rule, Rule::Policy(0));
+    spd.replace(both());
+    let counts: Vec<_> = spd.iter().map(|(_, counts)| counts.packets).collect();
+    assert_eq!(counts, [1, 0]);
+}
+
+#[test]
 fn what_would_be_another_policy_is_refused_by_name_and_place() {
     let tmpl = "tmpl proto esp mode tunnel";
     for (words, place, reason) in [

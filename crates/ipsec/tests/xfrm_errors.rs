@@ -156,6 +156,11 @@ fn names_what_is_wrong_with_a_state() {
         ("offload dev eth0", 85, "`dir` is missing after this"),
         ("ctx a ctx b", 79, "`ctx` is here for the second time"),
         ("ctx ''", 77, "the name is empty"),
+        ("ctx 'a b'", 77, "the name has a blank, a control character or a backslash in it"),
+        ("ctx 'a\nsrc 10.0.0.1 dst 10.0.0.2'", 77, "the name has a blank"),
+        ("ctx 'a\u{b}b'", 77, "the name has a blank"),
+        ("sel dev 'a\\b'", 81, "the name has a blank"),
+        ("offload dev 'a\tb' dir in", 85, "the name has a blank"),
     ] {
         check(&format!("{ADD} {rest}"), &format!("1:{column}"), reason);
     }
@@ -231,6 +236,8 @@ fn names_what_is_wrong_with_a_policy() {
         ("dir in tmpl proto esp level maybe", 48, "`maybe` is none of required, use"),
         ("src 10.0.0.1 dir in src 10.0.0.2", 40, "`src` has no meaning here"),
         ("dir in foo", 27, "`foo` has no meaning here"),
+        ("dir in ctx 'a b'", 31, "the name has a blank, a control character or a backslash in it"),
+        ("dir in offload packet dev 'a b'", 46, "the name has a blank"),
         ("dir in offload crypto dev eth0", 35, "`packet` is expected here, not `crypto`"),
     ] {
         check(&format!("ip xfrm policy add {words}"), &format!("1:{column}"), reason);

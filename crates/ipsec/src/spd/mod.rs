@@ -229,12 +229,14 @@ impl Spd {
     /// Takes the policies of `next` in place of its own, and what it does with unmatched packets. The counts of a
     /// policy that is in both go on; cached is nothing.
     pub fn replace(&mut self, next: Self) {
-        let before: BTreeMap<_, _> = self.policies.iter().map(Policy::key).zip(&self.counts).collect();
+        // From the last to the first: of policies that are the same only the first is ever matched.
+        let mut before: BTreeMap<_, _> =
+            self.policies.iter().map(Policy::key).zip(&self.counts).rev().collect();
         let counts = next
             .policies
             .iter()
             .zip(&next.counts)
-            .map(|(policy, counts)| before.get(&policy.key()).map_or(*counts, |before| **before));
+            .map(|(policy, counts)| *before.remove(&policy.key()).unwrap_or(counts));
         let counts = counts.collect();
         *self = Self { counts, ..next };
     }

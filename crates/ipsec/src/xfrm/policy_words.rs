@@ -66,7 +66,7 @@ impl Parts {
                 "ctx" if parts.context.is_some() => return Err(twice()),
                 "dir" => parts.direction = Some(words.name(&Dir::NAMES)?),
                 "ptype" => parts.ptype = Some(words.name(&TYPES)?),
-                "ctx" => parts.context = Some(words.text()?),
+                "ctx" => parts.context = Some(words.printed_name()?),
                 "mark" => parts.mark = Some(selector::mark(words)?),
                 "index" => parts.index = Some(words.number()?),
                 "action" => parts.action = Some(words.name(&ACTIONS)?),
@@ -77,7 +77,8 @@ impl Parts {
                 "offload" => {
                     words.expect("packet")?;
                     words.expect("dev")?;
-                    parts.offload = Some(Offload { dev: words.text()?, packet: true, direction: None });
+                    parts.offload =
+                        Some(Offload { dev: words.printed_name()?, packet: true, direction: None });
                 }
                 "tmpl" => {
                     if parts.templates.len() == MAX_TEMPLATES {

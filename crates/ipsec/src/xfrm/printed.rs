@@ -301,7 +301,7 @@ impl Common {
             "crypto" => self.offload = Some(offload(&mut words)?),
             _ => {
                 words.expect("context")?;
-                self.context = Some(words.text()?);
+                self.context = Some(words.printed_name()?);
             }
         }
         words.end()?;
@@ -358,7 +358,7 @@ fn offload(words: &mut Words<'_, '_>) -> Parsed<Offload> {
     words.expect("offload")?;
     words.expect("parameters:")?;
     words.expect("dev")?;
-    let dev = words.text()?;
+    let dev = words.printed_name()?;
     let direction = if words.accept("dir") { Some(words.name(&state_words::DIRECTIONS)?) } else { None };
     let packet = words.accept("mode") && words.name(&[("crypto", false), ("packet", true)])?;
     Ok(Offload { dev, packet, direction })

@@ -47,7 +47,7 @@ impl SelectorWords {
                 }
                 "dev" => {
                     words.take();
-                    let dev = words.text()?;
+                    let dev = words.printed_name()?;
                     selector.dev = (dev != "none").then_some(dev);
                 }
                 "uid" if printed => {

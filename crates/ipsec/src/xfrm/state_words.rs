@@ -170,7 +170,7 @@ impl Parts {
                 let (sport, dport) = (words.number()?, words.number()?);
                 self.encap = Some(Encap { kind, sport, dport, addr: words.address()? });
             }
-            "ctx" if self.context.is_none() => self.context = Some(words.text()?),
+            "ctx" if self.context.is_none() => self.context = Some(words.printed_name()?),
             "offload" => self.offload = Some(self.offload(words)?),
             "output-mark" => self.output_mark = selector::output_mark(words)?,
             "if_id" => self.if_id = Some(words.number()?).filter(|if_id| *if_id != 0),
@@ -202,7 +202,7 @@ impl Parts {
             words.accept("crypto");
         }
         words.expect("dev")?;
-        let dev = words.text()?;
+        let dev = words.printed_name()?;
         words.expect("dir")?;
         self.direction = Some(words.name(&DIRECTIONS)?);
         Ok(Offload { dev, packet, direction: self.direction })

@@ -101,13 +101,26 @@ impl<'w, 'a> Words<'w, 'a> {
         Fault::value(word.position, format!("{shown} is none of {}", names.join(", ")))
     }
 
-    /// A name of a device, namespace or context, as it stands.
+    /// A name of a namespace, as it stands.
     pub(super) fn text(&mut self) -> Parsed<String> {
         let word = self.value()?;
         if word.as_str().is_empty() {
             return Err(Fault::value(word.position, "the name is empty"));
         }
         Ok(word.as_str().to_owned())
+    }
+
+    /// A name of a device or a security context, as it stands. These are printed, between blanks and without quotes:
+    /// with a newline in it a name would print states that there are not.
+    pub(super) fn printed_name(&mut self) -> Parsed<String> {
+        let position = self.position();
+        let name = self.text()?;
+        // `ip -o` prints a backslash where a line ends.
+        if name.contains(|c: char| c == ' ' || c.is_control() || c == '\\') {
+            let reason = "the name has a blank, a control character or a backslash in it: printed, it could not be read";
+            return Err(Fault::value(position, reason));
+        }
+        Ok(name)
     }
 
     /// An address, with a prefix length or without.
