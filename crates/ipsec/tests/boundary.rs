@@ -6,8 +6,8 @@ mod esp;
 use std::time::Duration;
 
 use espwire_ipsec::{
-    Departed, DropReason, Event, Inbound, Outbound, Passed, Received, Receiver, Sad, Sender, Spd, Unmatched,
-    xfrm,
+    Audit, Departed, DropReason, Event, Inbound, Outbound, Passed, Received, Receiver, Sad, Sender, Spd,
+    Unmatched, xfrm,
 };
 
 const A: &str = "10.0.0.1";
@@ -173,6 +173,74 @@ fn what_came_through_an_sa_came_through_the_one_that_the_policy_asks_for() {
     let (received, audited) = receive(&mut receiver, &[esp.clone(), esp]);
     assert!(matches!(received[..], [Received::Packet(_), Received::Drop(DropReason::ReplayDup)]));
     assert_eq!(audited, [DropReason::ReplayDup]);
+}
+
+#[test]
+fn a_later_fragment_that_may_be_of_protected_packets_does_not_cross_in_clear() {
+    let mut later = packet(1);
+    later[7] = 5;
+    esp::fix_ipv4_checksum(&mut later);
+    let text = |direction| {
+        let rest = format!("ip xfrm policy add src 0.0.0.0/0 dst 0.0.0.0/0 dir {direction} priority 9\n");
+        policy(direction, 1, &template("reqid 1")) + &rest
+    };
+    let (obscured, packets) = (DropReason::Obscured, [later, packet(2)]);
+    let (departed, audited) = send(&mut outbound(&text("out"), Unmatched::Discard), &packets);
+    assert_eq!(
+        (&departed[..], &audited[..]),
+        (&[Departed::Drop(obscured), Departed::Clear][..], &[obscured][..])
+    );
+    let (received, audited) = receive(&mut inbound(&text("in"), Unmatched::Discard), &packets);
+    let expected = [Received::Drop(obscured), Received::Pass(Passed::NotEsp)];
+    assert_eq!((&received[..], &audited[..]), (&expected[..], &[obscured][..]));
+}
+
+#[test]
+fn an_audit_says_what_the_packet_does_and_through_which_sa_it_came() {
+    let (src, dst) = ("fd01::1".parse().unwrap(), "fd02::2".parse().unwrap());
+    let mut v6 = esp::ip(src, dst, 17, 0, &[0; 8]);
+    v6[..4].copy_from_slice(&[0x6b, 0xb1, 0x23, 0x45]);
+    let told = Audit {
+        reason: DropReason::OutNoPolicy,
+        time: NOW,
+        spi: None,
+        sequence: None,
+        src: Some(src),
+        dst: Some(dst),
+        flow_label: Some(0x1_2345),
+    };
+    let (mut departed, mut received, mut events) = (Vec::new(), Vec::new(), Vec::new());
+    outbound("", Unmatched::Discard).send_burst(NOW, &[&v6], &mut departed, &mut events);
+    inbound("", Unmatched::Discard).receive_burst(NOW, &[&v6], &mut received, &mut events);
+    let came = Audit { reason: DropReason::NoPolicy, ..told };
+    assert_eq!(events, [Event::Audit(told), Event::Audit(came)]);
+
+    let mut sender = outbound(&(state(0x100, "") + &policy("out", 1, &template(""))), Unmatched::Discard);
+    let esp = protect(&mut sender, packet(1));
+    events.clear();
+    inbound(&state(0x100, ""), Unmatched::Discard).receive_burst(NOW, &[&esp], &mut received, &mut events);
+    let (src, dst) = (Some([192, 168, 7, 1].into()), Some([192, 168, 7, 2].into()));
+    assert_eq!(events, [Event::Audit(Audit { spi: Some(0x100), src, dst, flow_label: None, ..came })]);
+}
+
+#[test]
+fn what_becomes_of_a_burst_stands_behind_what_became_of_others() {
+    let text = state(0x100, "") + &policy("out", 1, &template("")) + &policy("in", 1, &template(""));
+    let (mut departed, mut received) = (vec![Departed::Clear], vec![Received::Pass(Passed::NotEsp)]);
+    let packet = packet(1);
+    outbound(&text, Unmatched::Discard).send_burst(NOW, &[&packet], &mut departed, &mut Vec::new());
+    assert!(matches!(departed[..], [Departed::Clear, Departed::Protected(_)]), "{departed:?}");
+    inbound(&text, Unmatched::Discard).receive_burst(NOW, &[&packet], &mut received, &mut Vec::new());
+    assert_eq!(received, [Received::Pass(Passed::NotEsp), Received::Drop(DropReason::Unprotected)]);
+}
+
+#[test]
+fn what_is_of_no_flow_does_not_come_in() {
+    let mut longer = esp::inner(6, &[0; 20]);
+    longer[3] += 1;
+    esp::fix_ipv4_checksum(&mut longer);
+    let mut receiver = inbound(&policy("in", 1, ""), Unmatched::Bypass);
+    assert_eq!(receive(&mut receiver, &[longer]), (vec![Received::Drop(DropReason::Malformed)], vec![]));
 }
 
 #[test]
