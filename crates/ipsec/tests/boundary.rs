@@ -207,6 +207,46 @@ fn an_audit_of_a_policy_has_the_packets_addresses_flow_label_and_spi() {
 }
 
 #[test]
+fn a_later_fragment_that_may_be_of_protected_packets_does_not_cross_in_clear() {
+    let mut later = packet(1);
+    later[7] = 5;
+    esp::fix_ipv4_checksum(&mut later);
+    let text = |direction| {
+        let rest = format!("ip xfrm policy add src 0.0.0.0/0 dst 0.0.0.0/0 dir {direction} priority 9\n");
+        policy(direction, 1, &template("reqid 1")) + &rest
+    };
+    let (obscured, packets) = (DropReason::Obscured, [later, packet(2)]);
+    let (departed, audited) = send(&mut outbound(&text("out"), Unmatched::Discard), &packets);
+    assert_eq!(
+        (&departed[..], &audited[..]),
+        (&[Departed::Drop(obscured), Departed::Clear][..], &[obscured][..])
+    );
+    let (received, audited) = receive(&mut inbound(&text("in"), Unmatched::Discard), &packets);
+    let expected = [Received::Drop(obscured), Received::Pass(Passed::NotEsp)];
+    assert_eq!((&received[..], &audited[..]), (&expected[..], &[obscured][..]));
+}
+
+#[test]
+fn what_becomes_of_a_burst_stands_behind_what_became_of_others() {
+    let text = state(0x100, "") + &policy("out", 1, &template("")) + &policy("in", 1, &template(""));
+    let (mut departed, mut received) = (vec![Departed::Clear], vec![Received::Pass(Passed::NotEsp)]);
+    let packet = packet(1);
+    outbound(&text, Unmatched::Discard).send_burst(NOW, &[&packet], &mut departed, &mut Vec::new());
+    assert!(matches!(departed[..], [Departed::Clear, Departed::Protected(_)]), "{departed:?}");
+    inbound(&text, Unmatched::Discard).receive_burst(NOW, &[&packet], &mut received, &mut Vec::new());
+    assert_eq!(received, [Received::Pass(Passed::NotEsp), Received::Drop(DropReason::Unprotected)]);
+}
+
+#[test]
+fn what_is_of_no_flow_does_not_come_in() {
+    let mut longer = esp::inner(6, &[0; 20]);
+    longer[3] += 1;
+    esp::fix_ipv4_checksum(&mut longer);
+    let mut receiver = inbound(&policy("in", 1, ""), Unmatched::Bypass);
+    assert_eq!(receive(&mut receiver, &[longer]), (vec![Received::Drop(DropReason::Malformed)], vec![]));
+}
+
+#[test]
 fn what_is_no_ip_packet_does_not_leave() {
     let mut sender = outbound(&policy("out", 1, ""), Unmatched::Bypass);
     for garbage in [vec![], vec![0x45], vec![0; 40], packet(1)[..25].to_vec()] {
