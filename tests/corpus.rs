@@ -3,8 +3,6 @@
 //!
 //! The cases and their scores are those of `cargo test -p espwire-ipsec --test corpus`.
 
-#[path = "harness/esp.rs"]
-mod esp;
 mod harness;
 #[path = "../crates/ipsec/tests/corpus/lines.rs"]
 mod lines;
@@ -24,7 +22,7 @@ mod sender;
 use std::cell::Cell;
 use std::rc::Rc;
 
-use harness::{Cable, Up, WAIT, nic};
+use harness::{Cable, Up, WAIT, esp, nic};
 
 #[test]
 fn every_case_of_the_corpus_through_rings() {
@@ -49,7 +47,8 @@ fn every_case_of_the_corpus_through_rings() {
         count.set(count.get() + packets.len() as u64);
         arrived
     });
-    run::run(through_rings, concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/corpus"));
+    let is_right = run::run(through_rings, concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/corpus"));
+    assert!(is_right, "see above");
     let counters = cable.stop();
     assert_eq!(counters.number('a', "tx.frames"), carried.get());
     assert_eq!(counters.number('b', "rx.frames"), carried.get());

@@ -500,9 +500,19 @@ mod tests {
                 Err(Unreadable { protocol: Some(0), payload: None, is_cut: false })
             );
         }
-        let endless = vec![0; 8 * (MAX_EXTENSIONS + 1)];
+    }
+
+    #[test]
+    fn more_extension_headers_than_are_followed_are_unreadable() {
+        let headers = |count| {
+            let mut headers = vec![0; 8 * count];
+            headers[8 * (count - 1)] = 50;
+            headers
+        };
+        let ip = read(&v6(0, &headers(MAX_EXTENSIONS - 1))).unwrap();
+        assert_eq!((ip.protocol, ip.payload.is_empty()), (50, true));
         assert_eq!(
-            read(&v6(0, &endless)),
+            read(&v6(0, &headers(MAX_EXTENSIONS + 1))),
             Err(Unreadable { protocol: Some(0), payload: None, is_cut: false })
         );
     }

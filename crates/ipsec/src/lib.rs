@@ -1,5 +1,5 @@
-//! IPsec (RFC 4301) on Ethernet frames: SAs and their database, the inspection of ESP packets with a verdict per
-//! frame, and the `ip xfrm` grammar that SAs are read from.
+//! IPsec (RFC 4301): SAs and policies with their databases, the inspection of ESP on Ethernet frames with a verdict per
+//! frame, ESP out of IP packets and IP packets out of ESP, and the `ip xfrm` grammar that SAs and policies are read from.
 //!
 //! ```text
 //!   xfrm::parse(text) ──► Sad ──► Inspector
@@ -7,14 +7,15 @@
 //!   frame: Ethernet │ IP │ (UDP) │ ESP ├──► Verdict::Pass | Verdict::Drop(DropReason)
 //!                                    └──► Explanation: what was found, to whoever observes
 //!
-//!   xfrm::parse(text) ──► Sad::receiving ──► Receiver
-//!                                    │ receive_burst(now, IP packets)
-//!                                    ├──► the packets inside, or why not
-//!                                    └──► Event: audits, lifetimes, a peer that moved
+//!   xfrm::parse(text) ──► Sad::sending ──► Sender, with an Spd: Outbound
+//!                                    │ send_burst(now, IP packets)
+//!                                    ├──► ESP packets; in clear; too big; or why not
+//!                                    └──► Event: audits, lifetimes
 //!
-//!   xfrm::parse(text) ──► Sad::sending ──► Sender
-//!                                    │ send_burst(now, IP packets, each with its SA)
-//!                                    └──► ESP packets, or why not
+//!   xfrm::parse(text) ──► Sad::receiving ──► Receiver, with an Spd: Inbound
+//!                                    │ receive_burst(now, IP packets)
+//!                                    ├──► the packets inside, what came in clear, or why not
+//!                                    └──► Event: audits, lifetimes, a peer that moved
 //! ```
 //!
 //! ```
@@ -38,12 +39,15 @@
 //!
 //! # What it does not do
 //!
-//! It keeps no SPD (policies are read and kept, nothing more), and neither fragments nor reassembles: ESP in an IP
-//! fragment can't be verified. ESP is found behind up to two VLAN tags, IP headers with their options and
-//! extension headers, and UDP to port 4500 or to an SA's; behind anything else (three tags, MPLS, PPPoE, another
-//! tunnel) it is not looked for. A later IP fragment of a UDP datagram shows no port and passes. An SA is found by SPI
-//! and the header's destination, whatever a routing header says. Whether a packet had to be protected at all, and by
-//! which SA, is for the policy: a receiver checks the SA's own selector. No I/O, clock, thread, log or randomness.
+//! It neither fragments nor reassembles: ESP in an IP fragment can't be verified, and a packet that gets too long is said
+//! to be. It makes no ICMP message, and negotiates no SA. ESP is found behind up to two VLAN tags, IP headers with their
+//! options and extension headers, and UDP to port 4500 or to an SA's; behind anything else (three tags, MPLS, PPPoE,
+//! another tunnel) it is not looked for. A later IP fragment of a UDP datagram shows no port and passes. An SA is found by
+//! SPI and the header's destination, whatever a routing header says; with `flag wildrecv` of its state, by the SPI alone. A
+//! [`Sender`] and a [`Receiver`] know SAs alone: whether a packet had to be protected, and by which SA, is asked of an
+//! [`Spd`] by [`Outbound`] and [`Inbound`]. The [`Inspector`] asks no policy, and does not hold an SA's encapsulation,
+//! selector or lifetime against a packet. docs/rfc4303.md goes through the RFCs rule by rule. No I/O, clock, thread, log
+//! or randomness.
 
 #![forbid(unsafe_code)]
 

@@ -6,8 +6,8 @@ mod esp;
 use std::time::Duration;
 
 use espwire_ipsec::{
-    Departed, DropReason, Event, Inbound, Outbound, Passed, Received, Receiver, Sad, Sender, Spd, Unmatched,
-    xfrm,
+    Audit, Departed, DropReason, Event, Inbound, Outbound, Passed, Received, Receiver, Sad, Sender, Spd,
+    Unmatched, xfrm,
 };
 
 const A: &str = "10.0.0.1";
@@ -173,6 +173,77 @@ fn what_came_through_an_sa_came_through_the_one_that_the_policy_asks_for() {
     let (received, audited) = receive(&mut receiver, &[esp.clone(), esp]);
     assert!(matches!(received[..], [Received::Packet(_), Received::Drop(DropReason::ReplayDup)]));
     assert_eq!(audited, [DropReason::ReplayDup]);
+}
+
+#[test]
+fn an_audit_of_a_policy_has_the_packets_addresses_flow_label_and_spi() {
+    let block = "src ::/0 dst ::/0 action block";
+    let text = state(0x100, "reqid 1")
+        + &policy("out", 1, &template("reqid 1"))
+        + &policy("in", 1, "action block")
+        + &format!("ip xfrm policy add {block} dir out\nip xfrm policy add {block} dir in\n");
+    let (mut sender, mut receiver) =
+        (outbound(&text, Unmatched::Discard), inbound(&text, Unmatched::Discard));
+    let (src, dst) = ("fd00::1".parse().unwrap(), "fd00::2".parse().unwrap());
+    let mut labelled = esp::ip(src, dst, 17, 0, &packet(1)[20..]);
+    labelled[1..4].copy_from_slice(&[0xfa, 0xbc, 0xde]);
+    let of = |reason, spi, src, dst, flow_label| {
+        let audit =
+            Audit { reason, time: NOW, spi, sequence: None, src: Some(src), dst: Some(dst), flow_label };
+        vec![Event::Audit(audit)]
+    };
+    let mut events = Vec::new();
+    sender.send_burst(NOW, &[&labelled], &mut Vec::new(), &mut events);
+    assert_eq!(events, of(DropReason::OutPolicyBlock, None, src, dst, Some(0xa_bcde)));
+    events.clear();
+    receiver.receive_burst(NOW, &[&labelled], &mut Vec::new(), &mut events);
+    assert_eq!(events, of(DropReason::PolicyBlock, None, src, dst, Some(0xa_bcde)));
+    events.clear();
+    // Out of an SA: the inner packet's.
+    let esp = protect(&mut sender, packet(1));
+    receiver.receive_burst(NOW, &[&esp], &mut Vec::new(), &mut events);
+    let (src, dst) = ("192.168.7.1".parse().unwrap(), "192.168.7.2".parse().unwrap());
+    assert_eq!(events, of(DropReason::PolicyBlock, Some(0x100), src, dst, None));
+}
+
+#[test]
+fn a_later_fragment_that_may_be_of_protected_packets_does_not_cross_in_clear() {
+    let mut later = packet(1);
+    later[7] = 5;
+    esp::fix_ipv4_checksum(&mut later);
+    let text = |direction| {
+        let rest = format!("ip xfrm policy add src 0.0.0.0/0 dst 0.0.0.0/0 dir {direction} priority 9\n");
+        policy(direction, 1, &template("reqid 1")) + &rest
+    };
+    let (obscured, packets) = (DropReason::Obscured, [later, packet(2)]);
+    let (departed, audited) = send(&mut outbound(&text("out"), Unmatched::Discard), &packets);
+    assert_eq!(
+        (&departed[..], &audited[..]),
+        (&[Departed::Drop(obscured), Departed::Clear][..], &[obscured][..])
+    );
+    let (received, audited) = receive(&mut inbound(&text("in"), Unmatched::Discard), &packets);
+    let expected = [Received::Drop(obscured), Received::Pass(Passed::NotEsp)];
+    assert_eq!((&received[..], &audited[..]), (&expected[..], &[obscured][..]));
+}
+
+#[test]
+fn what_becomes_of_a_burst_stands_behind_what_became_of_others() {
+    let text = state(0x100, "") + &policy("out", 1, &template("")) + &policy("in", 1, &template(""));
+    let (mut departed, mut received) = (vec![Departed::Clear], vec![Received::Pass(Passed::NotEsp)]);
+    let packet = packet(1);
+    outbound(&text, Unmatched::Discard).send_burst(NOW, &[&packet], &mut departed, &mut Vec::new());
+    assert!(matches!(departed[..], [Departed::Clear, Departed::Protected(_)]), "{departed:?}");
+    inbound(&text, Unmatched::Discard).receive_burst(NOW, &[&packet], &mut received, &mut Vec::new());
+    assert_eq!(received, [Received::Pass(Passed::NotEsp), Received::Drop(DropReason::Unprotected)]);
+}
+
+#[test]
+fn what_is_of_no_flow_does_not_come_in() {
+    let mut longer = esp::inner(6, &[0; 20]);
+    longer[3] += 1;
+    esp::fix_ipv4_checksum(&mut longer);
+    let mut receiver = inbound(&policy("in", 1, ""), Unmatched::Bypass);
+    assert_eq!(receive(&mut receiver, &[longer]), (vec![Received::Drop(DropReason::Malformed)], vec![]));
 }
 
 #[test]

@@ -311,6 +311,12 @@ fn the_inner_packet_is_checked_and_described() {
     let mut padded = good.clone();
     padded.extend([0; 100]);
     assert_eq!(check(&mut inspector, &padded, &mut sender), (VERIFIED, Some(expected)));
+    // In a later fragment stands no UDP header.
+    let mut fragment = good.clone();
+    fragment[7] = 1;
+    fix_ipv4_checksum(&mut fragment);
+    let (verdict, described) = check(&mut inspector, &fragment, &mut sender);
+    assert_eq!((verdict, described), (VERIFIED, Some((src, dst, 17, None, good.len(), vec![]))));
     // ICMP and anything else is handled like TCP.
     for protocol in [1, 47, 50, 89, 255] {
         let (verdict, described) = check(&mut inspector, &inner(protocol, &[1; 20]), &mut sender);

@@ -601,19 +601,24 @@ fn udp_has_the_sas_ports_and_a_checksum_over_ipv6_alone() {
 
 #[test]
 fn udp_stands_where_esp_would_in_transport_mode() {
-    let packet = v4_with(V4, &[1; 4], 6, &[9; 41]);
-    let sent = send(&mut transport(V4, "encap espinudp 4500 4500 0.0.0.0"), &packet);
+    let with_options = v4_with(V4, &[1; 4], 6, &[9; 41]);
+    let sent = send(&mut transport(V4, "encap espinudp 4500 4500 0.0.0.0"), &with_options);
     let (header, datagram) = split(&sent);
     assert_eq!((header.len(), header[9]), (24, 17));
-    assert_eq!(plain(&datagram[8..]).payload, packet[24..]);
+    assert_eq!(plain(&datagram[8..]).payload, with_options[24..]);
     // The checksum is over the last destination of a routing header, which is the SA's.
     let next_hop = (V6.0, "fd09::77");
-    let packet = v6_with(next_hop, 0, &[extension(0, 43), extension(43, 17), udp(30)].concat());
-    let sent = send(&mut transport(V6, "encap espinudp 4500 4500 0.0.0.0"), &packet);
+    let routed = v6_with(next_hop, 0, &[extension(0, 43), extension(43, 17), udp(30)].concat());
+    let sent = send(&mut transport(V6, "encap espinudp 4500 4500 0.0.0.0"), &routed);
     assert_eq!((sent[6], sent[48]), (0, 17), "the last header names UDP");
     let len = ((sent.len() - 72) as u32).to_be_bytes();
     let ends = [address(V6.0), address(V6.1)].concat();
     assert_eq!(sum(&[&ends, &len, &[0, 0, 0, 17], &sent[72..]]), 0xffff);
+    // And over the packet's own source, where the SA is for any.
+    let mut sender = transport(("::", V6.1), "encap espinudp 4500 4500 0.0.0.0");
+    let sent = send(&mut sender, &packet(V6, 90));
+    let len = ((sent.len() - 40) as u32).to_be_bytes();
+    assert_eq!(sum(&[&ends, &len, &[0, 0, 0, 17], &sent[40..]]), 0xffff);
 }
 
 #[test]
@@ -918,6 +923,8 @@ fn numbers_come_round_where_the_sa_lets_them() {
         self::sender(V4, &format!("mode tunnel {GCM} replay-oseq 0xffffffff extra-flag oseq-may-wrap"));
     let refused = try_send(&mut sender, &packet(INNER_V4, 60));
     assert_eq!(refused, Err(Sent::Drop(DropReason::SeqOverflow)), "its IVs would");
+    let refused = try_send(&mut tunnel(V4, "replay-oseq 0xffffffff"), &packet(INNER_V4, 60));
+    assert_eq!(refused, Err(Sent::Drop(DropReason::SeqOverflow)), "it was not allowed to");
 }
 
 fn expire(limit: LimitKind, is_hard: bool) -> Event {
@@ -988,6 +995,8 @@ fn the_newest_sa_that_fits_is_found() {
     text += &state(8, ("10.9.0.3", V4.1), &format!("mode tunnel reqid 9 {NULL}"));
     text += &state(9, ("0.0.0.0", V4.1), &format!("mode tunnel reqid 10 {NULL}"));
     text += &state(10, V4, &format!("mode tunnel reqid 11 limit time-soft 1 {NULL}"));
+    let selector = format!("sel src {} dst {}", INNER_V4.0, INNER_V4.1);
+    text += &state(11, V4, &format!("mode tunnel reqid 12 {NULL} {selector}"));
     let mut sender = sender_of(&text);
     let (src, dst) = (V4.0.parse().unwrap(), V4.1.parse().unwrap());
     let wanted = Template {
@@ -1017,6 +1026,9 @@ fn the_newest_sa_that_fits_is_found() {
     assert_eq!(spi(&sender, 0, transport), None, "transport mode goes to the flow's own destination");
     let own = Flow::of_packet(&packet(V4, 60)).unwrap();
     assert_eq!(sender.find_for(Duration::ZERO, &transport, &own), sender.find(5, dst));
+    let elsewhere = Some("10.9.9.9".parse().unwrap());
+    let named = Template { src: elsewhere, dst: elsewhere, ..transport };
+    assert_eq!(sender.find_for(Duration::ZERO, &named, &own), sender.find(5, dst), "whatever it names");
     assert_eq!(spi(&sender, 0, Template { reqid: 8, ..wanted }), Some(6));
     assert_eq!(spi(&sender, 0, Template { reqid: 0, ..wanted }), Some(7), "without is not any");
     assert_eq!(spi(&sender, 0, Template { reqid: 9, ..wanted }), None, "another source");
@@ -1024,6 +1036,61 @@ fn the_newest_sa_that_fits_is_found() {
     assert_eq!(spi(&sender, 0, Template { reqid: 10, ..wanted }), Some(9));
     assert_eq!(spi(&sender, 0, Template { dst: None, ..wanted }), None, "to the flow's own destination");
     assert_eq!(sender.find(2, src), None);
+    let selective = Template { reqid: 12, ..wanted };
+    assert_eq!(spi(&sender, 0, selective), Some(11));
+    assert_eq!(sender.find_for(Duration::ZERO, &selective, &own), None, "its selector is for others");
+}
+
+#[test]
+fn a_removed_sa_is_found_no_more_and_keeps_no_mapping_alive() {
+    let rest = format!("mode tunnel reqid 1 {NULL} encap espinudp 4500 4500 0.0.0.0");
+    let mut sender = sender_of(&(state(1, V4, &rest) + &state(2, V4, &rest)));
+    let dst = V4.1.parse().unwrap();
+    let (mode, reqid) = (xfrm::Mode::Tunnel, 1);
+    let wanted = Template { mode, src: None, dst: Some(dst), spi: 0, reqid, is_required: true };
+    let flow = Flow::of_packet(&packet(INNER_V4, 60)).unwrap();
+    let keepalives = |sender: &mut Sender, seconds| {
+        let mut sent = Vec::new();
+        sender.keepalives(SECOND * seconds, KEEPALIVE_INTERVAL, &mut sent);
+        sent.len()
+    };
+    assert!(sender.remove(1, dst) && !sender.remove(1, dst));
+    assert_eq!(keepalives(&mut sender, 20), 1, "the mapping is the other one's too");
+    let other = xfrm::parse("test", &state(3, V4, &format!("mode tunnel reqid 2 {NULL}"))).unwrap();
+    let place = sender.add(&other.states[0], SECOND * 20, [9; _]).unwrap();
+    assert_eq!(place, 0, "that of the removed one");
+    assert_eq!(sender.find_for(SECOND * 20, &wanted, &flow), sender.find(2, dst));
+    assert!(sender.remove(2, dst));
+    assert_eq!(sender.find_for(SECOND * 20, &wanted, &flow), None, "another SA stands in its place");
+    assert_eq!(keepalives(&mut sender, 40), 0);
+}
+
+#[test]
+fn an_sa_is_found_for_what_its_selector_is_for() {
+    let any = state(1, V4, &format!("mode tunnel {NULL}"));
+    let only =
+        state(2, V4, &format!("mode tunnel {NULL} sel src 10.1.0.0/16 dst 10.2.0.0/16 proto udp dport 5201"));
+    let sender = sender_of(&(any + &only));
+    let dst = V4.1.parse().unwrap();
+    let wanted =
+        Template { mode: xfrm::Mode::Tunnel, src: None, dst: Some(dst), spi: 0, reqid: 0, is_required: true };
+    let mut later = packet(INNER_V4, 60);
+    later[7] = 1;
+    let mut other_port = packet(INNER_V4, 60);
+    other_port[23] ^= 1;
+    for (packet, spi) in [
+        (packet(INNER_V4, 60), 2),
+        (packet(V4, 60), 1),
+        (packet(INNER_V6, 60), 1),
+        (other_port, 1),
+        // It shows no port.
+        (later, 1),
+    ] {
+        let flow = Flow::of_packet(&packet).unwrap();
+        assert_eq!(sender.find_for(Duration::ZERO, &wanted, &flow), sender.find(spi, dst), "{flow:?}");
+        let of_that_sa = sender.find_for(Duration::ZERO, &Template { spi: 2, ..wanted }, &flow);
+        assert_eq!(of_that_sa.is_some(), spi == 2, "and there is no other");
+    }
 }
 
 #[test]
@@ -1052,6 +1119,11 @@ fn a_packet_that_lies_is_not_sent() {
     let v6 = packet(INNER_V6, 60);
     wrong.extend((0..60).map(|len| v6[..len].to_vec()));
     wrong.push(v6_with(INNER_V6, 0, &[17, 1, 0, 0, 0, 0, 0, 0]));
+    for version in [0, 5, 7] {
+        let mut packet = v6.clone();
+        packet[0] = version << 4;
+        wrong.push(packet);
+    }
     for packet in wrong {
         for mut sender in [tunnel(V4, ""), transport(V4, ""), beet(V4, INNER_V4, "")] {
             assert_eq!(try_send(&mut sender, &packet), Err(Sent::Drop(DropReason::Malformed)), "{packet:?}");

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use espwire_ipsec::xfrm::{self, Dir, Mode};
 use espwire_ipsec::{
-    Action, AddressRange, Flow, Policy, PolicyFault, ProtectedBy, Rule, Selector, SelectorError, Spd,
-    SpdError, Template, Unmatched, Upper, UpperSelector, ValueRange,
+    Action, AddressRange, Flow, MAX_POLICIES, Policy, PolicyFault, ProtectedBy, Rule, Selector,
+    SelectorError, Spd, SpdError, Template, Unmatched, Upper, UpperSelector, ValueRange,
 };
 use proptest::prelude::*;
 
@@ -729,6 +729,13 @@ fn policies_of_two_namespaces_are_refused() {
     let mut database = xfrm::parse("policies", &text).unwrap();
     database.policies.retain(|policy| policy.origin.as_deref() == Some("b"));
     assert_eq!(Spd::new([&database], Unmatched::Discard).unwrap().iter().len(), 1);
+}
+
+#[test]
+fn more_policies_than_there_may_be_are_refused() {
+    let policy = Policy::new(Dir::In, Selector::ANY_V4, Action::Bypass);
+    let error = Spd::from_policies(vec![policy; MAX_POLICIES + 1], Unmatched::Discard).unwrap_err();
+    assert!(matches!(error, SpdError::TooMany), "{error}");
 }
 
 #[test]

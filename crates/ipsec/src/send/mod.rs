@@ -399,8 +399,12 @@ impl Sender {
         if let Some(peer) = entry.state.peer {
             self.peers.sent(peer, now);
             if self.octets[at.start] >> 4 == 6 {
-                let datagram = &mut self.octets[esp.start - UDP_LEN..esp.end];
-                udp::write_checksum(entry.sa.src, entry.sa.dst, datagram);
+                let udp_at = esp.start - UDP_LEN;
+                // An SA may be for any source, the packet has one. Its destination may be a next hop's.
+                let (headers, datagram) = self.octets[at.start..esp.end].split_at_mut(udp_at - at.start);
+                let mut src = [0; 16];
+                src.copy_from_slice(&headers[8..24]);
+                udp::write_checksum(src.into(), entry.sa.dst, datagram);
             }
         }
         entry.counts.packets += 1;

@@ -27,6 +27,43 @@ fn encapsulation_is_the_sas() {
 }
 
 #[test]
+fn an_spi_that_begins_like_a_keepalive_is_an_spi() {
+    let mut sender = Sender { encap: Some((4500, 4500)), ..Sender::gcm(0xff00_0001) };
+    let mut receiver = receiver_of(&sender, "");
+    assert_eq!(receive(&mut receiver, &next(&mut sender, b"x")).packet(), esp::inner(6, b"x"));
+}
+
+#[test]
+fn what_is_too_short_for_esp_is_malformed() {
+    let sender = Sender::gcm(0x100);
+    let whole = next(&mut sender.clone(), b"x")[20..].to_vec();
+    for len in [0, 4, 7, 8, 16, 33] {
+        let short = esp::ip(sender.src, sender.dst, 50, 0, &whole[..len]);
+        assert_eq!(
+            told(&mut receiver_of(&sender, ""), &short),
+            (dropped(DropReason::Malformed), vec![]),
+            "{len}"
+        );
+    }
+}
+
+#[test]
+fn trailers_are_checked_under_a_right_icv_and_their_packets_were_received() {
+    let inner = esp::inner(6, b"x");
+    for (padding, pad_len, reason) in [
+        (vec![], 0, DropReason::BadAlign),
+        (vec![9], 1, DropReason::BadPadding),
+        (vec![1], 200, DropReason::BadPadLen),
+    ] {
+        let mut sender = Sender::gcm(0x100);
+        let mut receiver = receiver_of(&sender, "");
+        let bad = packet(sender.frame_ending(&inner, &Ending { padding, pad_len, next_header: 4 }));
+        assert_eq!(told(&mut receiver, &bad), (dropped(reason), vec![]));
+        assert_eq!(receive(&mut receiver, &bad), dropped(DropReason::ReplayDup));
+    }
+}
+
+#[test]
 fn the_source_address_is_not_the_sas_matter() {
     let mut sender = Sender::gcm(0x100);
     let mut receiver = receiver_of(&sender, "");

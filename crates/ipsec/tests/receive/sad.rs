@@ -73,7 +73,9 @@ fn the_same_state_twice_is_one_and_must_be_the_same() {
     let line = state(&sender, "");
     assert_eq!(sad(&(line.clone() + &line)).unwrap().len(), 1);
     let original_address = line.replace("0.0.0.0", "192.168.1.7");
-    for other in [original_address, state(&sender, "reqid 7"), state(&sender, "limit packet-hard 1")] {
+    let window = line.replace("replay-window 64", "replay-window 32");
+    let more = ["reqid 7", "limit packet-hard 1", "replay-seq 7", "flag noecn", "sel src 10.0.0.0/8"];
+    for other in more.map(|words| state(&sender, words)).into_iter().chain([original_address, window]) {
         let error = sad(&(line.clone() + &other)).unwrap_err().to_string();
         assert!(error.starts_with("test:2: the SA with SPI 0x00000100 to 10.9.0.2 differs"), "{error}");
     }

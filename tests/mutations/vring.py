@@ -1,0 +1,85 @@
+"""Of the rings. A row: name, file, text, what takes its place."""
+
+# Programs of tests, each with its arguments, in the order in which they are run up to the first failure.
+TESTS = (("lib",), ("model",), ("sigbus",))
+# Those that are run before, by file.
+FIRST = {"sigbus.rs": ("sigbus",)}
+
+MUTANTS = [
+    # layout.rs
+    ("size-power-of-two", "layout.rs", "if !config.size.is_power_of_two() {", "if config.size == 0 || config.size > 32768 {"),
+    ("alignment-of-guest-address", "layout.rs", "if addr % alignment != 0 {", "if false {"),
+    ("alignment-in-the-host", "layout.rs", "if host[i].addr().get() % alignment as usize != 0 {", "if false {"),
+    (
+        "part-inside-one-region",
+        "layout.rs",
+        "host[i] = table.resolve_whole(addr, len, &mut 0).ok_or(outside)?;",
+        "host[i] = table.resolve(addr, len, &mut 0).ok_or(outside)?.0;",
+    ),
+    ("used-ring-without-avail-event", "layout.rs", "range(self.used, 6 + 8 * size)?", "range(self.used, 4 + 8 * size)?"),
+    ("available-ring-without-used-event", "layout.rs", "range(self.available, 6 + 2 * size)?", "range(self.available, 4 + 2 * size)?"),
+    ("overlap-descriptors-available", "layout.rs", "if shares(&descriptors, &available) || ", "if "),
+    ("overlap-descriptors-used", "layout.rs", "|| shares(&descriptors, &used) |", "|"),
+    ("overlap-available-used", "layout.rs", " || shares(&available, &used) {", " {"),
+    ("overlap-of-two-rings", "layout.rs", "any(|b| shares(a, b))", "any(|b| a == b)"),
+    ("event-crossing-off-by-one", "layout.rs", "new.wrapping_sub(event).wrapping_sub(1) <", "new.wrapping_sub(event) <"),
+    ("event-crossing-without-wrap", "layout.rs", "new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)", "event >= old && event < new"),
+    # region.rs
+    ("region-end", "region.rs", "let there = (region.len - offset).min(len as u64);", "let there = len as u64;"),
+    ("region-start-and-end", "region.rs", "Some(&self.regions[index]).filter(|r| within(r))?", "&self.regions[index]"),
+    ("region-hint", "region.rs", "Some(region) if within(region) => region,", "Some(region) if addr >= region.start => region,"),
+    ("region-whole", "region.rs", ".filter(|&(_, there)| there == len)", ""),
+    # chain.rs
+    ("next-inside-the-table", "chain.rs", "if descriptor.next >= limit {", "if false {"),
+    ("next-equal-to-the-size", "chain.rs", "if descriptor.next >= limit {", "if descriptor.next > limit {"),
+    ("loop", "chain.rs", "if count > limit || *work - first_work > MAX_CHAIN {", "if *work - first_work > MAX_CHAIN {"),
+    ("loop-off-by-one", "chain.rs", "if count > limit ||", "if count >= limit ||"),
+    ("max-chain", "chain.rs", "if count > limit || *work - first_work > MAX_CHAIN {", "if count > limit {"),
+    ("max-chain-of-a-table", "chain.rs", "if len / DESC_LEN > MAX_CHAIN {", "if false {"),
+    ("max-pieces", "chain.rs", "if segments.len() - first_segment > MAX_CHAIN {", "if false {"),
+    ("direction", "chain.rs", "if descriptor.flags & DESC_F_WRITE != direction.flags() {", "if false {"),
+    ("direction-of-a-single-buffer", "chain.rs", "if descriptor.flags == direction.flags()\n", "if descriptor.flags & !DESC_F_WRITE == 0\n"),
+    ("single-buffer-in-one-region", "chain.rs", "        && there == descriptor.len as usize\n", "        && there > 0\n"),
+    ("indirect-nested", "chain.rs", "if table.is_some() || ", "if "),
+    ("indirect-not-negotiated", "chain.rs", "!layout.config().indirect || ", ""),
+    ("indirect-with-next", "chain.rs", " || descriptor.flags & DESC_F_NEXT != 0 {", " {"),
+    ("indirect-length-zero", "chain.rs", "if len == 0 || !len.is_multiple_of(DESC_LEN) {", "if !len.is_multiple_of(DESC_LEN) {"),
+    ("indirect-length-multiple", "chain.rs", "if len == 0 || !len.is_multiple_of(DESC_LEN) {", "if len < DESC_LEN {"),
+    ("indirect-table-inside-one-region", "chain.rs", "layout.table().resolve_whole(descriptor.addr, len, hint).ok_or(ChainFault::Indirect)?;", "layout.table().resolve(descriptor.addr, len, hint).ok_or(ChainFault::Indirect)?.0;"),
+    ("too-long", "chain.rs", "total = total.checked_add(descriptor.len).ok_or(ChainFault::TooLong)?;", "total = total.wrapping_add(descriptor.len);"),
+    ("segments-of-a-bad-chain", "chain.rs", "        segments.truncate(before);\n", "        let _ = before;\n"),
+    # device.rs
+    ("head", "device.rs", "if head >= self.layout.config().size {", "if false {"),
+    ("available-index-jump", "device.rs", "if pending > self.layout.config().size || pending < known {", "if pending < known {"),
+    ("available-index-backwards", "device.rs", "|| pending < known {", "{"),
+    ("fault-is-for-good", "device.rs", "if let Some(fault) = self.fault {", "if let (Some(fault), false) = (self.fault, true) {"),
+    ("work-of-a-burst", "device.rs", "if self.work.max(self.segments.len()) >= BURST_WORK {", "if false {"),
+    ("work-of-a-reservation", "device.rs", "if self.work >= BURST_WORK {", "if false {"),
+    ("reserve-all-or-nothing", "device.rs", "return Err(if all { ReserveError::TooSmall } else { ReserveError::Empty });", "self.next = self.next.wrapping_add(ahead);\n                return Err(if all { ReserveError::TooSmall } else { ReserveError::Empty });"),
+    ("reserve-chain-limit", "device.rs", "if ahead >= max_chains || ", "if "),
+    ("reserve-too-small", "device.rs", "let all = ahead >= self.layout.config().size;", "let all = false;"),
+    ("reject-returns-good-ones-too", "device.rs", "                    self.reject();\n                    capacity = 0;\n", "                    self.taken.drain(..usize::from(ahead));\n                    self.reject();\n                    capacity = 0;\n"),
+    ("commit-needs-all-written", "reservation.rs", "if self.written != self.len {", "if false {"),
+    ("write-stays-in-the-reservation", "reservation.rs", "let n = (len - skip).min(self.len - self.written);", "let n = len - skip;"),
+    ("used-length-per-chain", "reservation.rs", "let filled = left.min(len.unwrap_or(0));", "let filled = left.max(len.unwrap_or(0));"),
+    ("call-flag", "device.rs", "& RING_F_NO_NOTIFICATION == 0\n", "== u16::MAX || true\n"),
+    ("call-only-for-news", "device.rs", "if self.signalled == Some(self.published) {", "if false {"),
+    ("arm-looks-again", "device.rs", "self.layout.avail_idx().load(Ordering::Acquire) != from.to_le()", "false"),
+    ("arm-writes-the-event", "device.rs", "self.layout.avail_event().store(from.to_le(), Ordering::Relaxed);", ""),
+    ("arm-clears-the-flag", "device.rs", "self.layout.used_flags().store(0, Ordering::Relaxed);", ""),
+    ("seen-is-no-fresh-look", "device.rs", "        self.available.wrapping_sub(self.next)\n", "        u16::from_le(self.layout.avail_idx().load(Ordering::Acquire)).wrapping_sub(self.next)\n"),
+    ("publish-only-when-asked", "device.rs", "        self.next = self.next.wrapping_add(1);\n", "        self.next = self.next.wrapping_add(1);\n        self.layout.used_idx().store(self.next.to_le(), Ordering::Release);\n"),
+    ("start-at-the-used-index", "device.rs", "let next = u16::from_le(layout.used_idx().load(Ordering::Acquire));", "let next = u16::from_le(layout.avail_idx().load(Ordering::Acquire));"),
+    # driver.rs
+    ("driver-used-id", "driver.rs", "if count == 0 {", "if false {"),
+    ("driver-used-index", "driver.rs", "> self.published.wrapping_sub(self.used) {", "> self.layout.config().size {"),
+    # sigbus.rs
+    ("sigbus-registration", "region.rs", "sigbus::Registration::new(host.as_ptr() as usize, region.size(), page)", "sigbus::Registration::new(0, 1, page)"),
+    ("sigbus-range-check", "sigbus.rs", "if (start..end).contains(&addr) && ", "let _ = (start, end);\n        if "),
+    ("sigbus-broken-flag", "sigbus.rs", "            slot.broken.store(true, Ordering::Relaxed);\n", ""),
+    ("sigbus-broken-flag-cleared", "sigbus.rs", "                slot.broken.store(false, Ordering::Relaxed);\n", ""),
+    ("sigbus-counter", "sigbus.rs", "    FAULTS.fetch_add(1, Ordering::Relaxed);\n", ""),
+    ("sigbus-previous-action", "sigbus.rs", "        unsafe { libc::sigaction(signal, previous, std::ptr::null_mut()) };\n", "        let _ = previous;\n"),
+    ("sigbus-sent-by-kill", "sigbus.rs", "            unsafe { libc::raise(signal) };\n", "            let _ = signal;\n"),
+    ("sigbus-slot-given-back", "sigbus.rs", "        slot.start.store(0, Ordering::Relaxed);\n        slot.end.store(0, Ordering::Relaxed);\n        slot.version.fetch_add(1, Ordering::Release);\n", ""),
+]
