@@ -46,6 +46,9 @@ impl Decapsulation<'_> {
     /// 3. The SA is for this packet.
     /// 4. ECN and DSCP, in tunnel mode; the rest of the inner header stays.
     ///
+    /// The flow that the SA has to be for is that of the packet as it is delivered, with the headers before ESP that
+    /// transport mode keeps. A packet that has no flow is none (RFC 4301 §4.4.1.1).
+    ///
     /// In tunnel mode the packet is cut to its own length, so that TFC padding goes. In transport mode TFC padding
     /// stays: only UDP says its own length, and what comes after that may be UDP options as well (RFC 9868), which are
     /// the sender's. The guest's stack goes by UDP's length.
@@ -79,7 +82,7 @@ impl Decapsulation<'_> {
         if ip.checksum.is_some_and(|checksum| checksum.received != checksum.computed) {
             return Err(DropReason::InnerMalformed);
         }
-        self.select(|| Flow::of_packet(payload))?;
+        self.select(payload)?;
         let inside = self.payload.start..self.payload.start + ip.len;
         let (outer, inner) = (ip::traffic_class(self.received), ip::traffic_class(payload));
         let class = self.merge(outer, inner, events)?;
@@ -106,7 +109,6 @@ impl Decapsulation<'_> {
     fn restore_transport(self, built: &mut Vec<u8>) -> Result<Inside, DropReason> {
         let (outer, next_header) = (self.outer, self.trailer.next_header);
         let payload = &self.esp[self.payload.clone()];
-        self.select(|| Flow::of_payload(outer.src, outer.dst, next_header, payload))?;
         let udp_len = if outer.udp.is_some() { ip::UDP_LEN } else { 0 };
         let headers_len = outer.esp.start - outer.ip_at - udp_len;
         let start = built.len();
@@ -115,6 +117,7 @@ impl Decapsulation<'_> {
         let packet = &mut built[start..];
         packet[outer.protocol_at - outer.ip_at] = next_header;
         ip::fix_len(packet);
+        self.select(packet)?;
         if let Some(original) = self.state.original_src {
             ip::replace_address_in_checksum(next_header, &mut packet[headers_len..], original, outer.src);
         }
@@ -125,10 +128,9 @@ impl Decapsulation<'_> {
         let payload = &self.esp[self.payload.clone()];
         let beet = Beet::read(addresses.0.is_ipv4(), self.trailer.next_header, payload)
             .ok_or(DropReason::InnerMalformed)?;
-        let own = &payload[beet.payload_at..];
-        self.select(|| Flow::of_payload(addresses.0, addresses.1, beet.protocol, own))?;
-        let packet = beet.restore(addresses, self.received, payload, built);
-        packet.map(Inside::Built).ok_or(DropReason::InnerMalformed)
+        let at = beet.restore(addresses, self.received, payload, built).ok_or(DropReason::InnerMalformed)?;
+        self.select(&built[at.clone()])?;
+        Ok(Inside::Built(at))
     }
 
     /// Whether the SA is for the packet inside.
@@ -137,11 +139,8 @@ impl Decapsulation<'_> {
     //# If an IPsec system receives an inbound packet on an SA and the
     //# packet's header fields are not consistent with the selectors for
     //# the SA, it MUST discard the packet.
-    fn select(&self, flow: impl FnOnce() -> Option<Flow>) -> Result<(), DropReason> {
-        if !self.state.selectors.is_selective() {
-            return Ok(());
-        }
-        let flow = flow().ok_or(DropReason::InnerMalformed)?;
+    fn select(&self, packet: &[u8]) -> Result<(), DropReason> {
+        let flow = Flow::of_packet(packet).ok_or(DropReason::InnerMalformed)?;
         if self.state.selectors.select(&flow) { Ok(()) } else { Err(DropReason::Selector) }
     }
 }

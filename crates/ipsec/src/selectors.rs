@@ -20,14 +20,9 @@ impl StateSelectors {
         })
     }
 
-    /// Whether there is a selector at all.
-    pub(crate) fn is_selective(&self) -> bool {
-        !self.0.is_empty()
-    }
-
     /// Whether it selects this flow.
     pub(crate) fn select(&self, flow: &Flow) -> bool {
-        !self.is_selective() || self.0.iter().any(|selector| selector.matches(flow))
+        self.0.is_empty() || self.0.iter().any(|selector| selector.matches(flow))
     }
 }
 
