@@ -448,6 +448,18 @@ fn a_number_that_a_burst_itself_moves_on_is_read_by_the_new_window() {
 }
 
 #[test]
+fn a_second_fragment_header_does_not_make_a_fragment_whole() {
+    let sender = Sender::gcm(1).over_ipv6();
+    let mut inspector = inspector(&[&sender]);
+    let good = next_frame(&mut sender.clone(), &[3; 100]);
+    for more in [0, 1] {
+        let headers = [44, 0, 0, more, 0, 0, 0, 7, 50, 0, 0, 0, 0, 0, 0, 8];
+        let frame = ethernet(&ip(sender.src, sender.dst, 44, 0, &[&headers, &good[54..]].concat()));
+        assert_eq!(one(&mut inspector, &frame), dropped(DropReason::Malformed));
+    }
+}
+
+#[test]
 fn fragments_lies_and_cut_frames_are_dropped_by_name() {
     let mut sender = Sender::gcm(1);
     let mut inspector = inspector(&[&sender]);

@@ -73,3 +73,17 @@ fn esp_behind_the_extension_headers_that_may_stand_there_is_found_and_transport_
         assert_eq!(receive(&mut receiver, &sent).packet(), expected, "{number}");
     }
 }
+
+#[test]
+fn a_second_fragment_header_before_or_behind_esp_is_not_taken() {
+    let mut sender = Sender { transport: true, ..Sender::gcm(0x100).over_ipv6() };
+    let mut receiver = receiver_of(&sender, "");
+    let sent = packet(sender.frame(6, &TCP));
+    // A first fragment, which the second header would say is whole.
+    let first = insert(&insert(&sent, 44, &header(44)), 44, &[44, 0, 0, 1, 0, 0, 0, 7]);
+    assert_eq!(receive(&mut receiver, &first), dropped(DropReason::Malformed));
+    // An atomic fragment by the header before ESP, and a first one by that inside: what would be delivered has both.
+    let inside = packet(sender.frame(44, &[&[6, 0, 0, 1, 0, 0, 0, 7][..], &TCP].concat()));
+    let both = insert(&inside, 44, &header(44));
+    assert_eq!(receive(&mut receiver, &both), dropped(DropReason::InnerMalformed));
+}
