@@ -8,8 +8,8 @@
 //!    all), the packet is opened then.
 //!
 //! Left to others: that a packet which was not protected needn't have been (RFC 4301 §5.2 step 3b), that the SA is one
-//! which the policy asks for, and AH: a packet with AH before ESP is none of ESP's. The source address of the outer
-//! header is no matter of the SA's: in transport mode its selector sees it.
+//! which the policy asks for, and AH: a packet with AH before ESP is none of ESP's. In tunnel mode the source
+//! address of the outer header is no matter of the SA's; in transport mode its selector sees it.
 
 use std::ops::Range;
 use std::time::Duration;
