@@ -245,5 +245,6 @@ fn audit(reason: DropReason, time: Duration, flow: &Flow, packet: &[u8], spi: Op
         src: Some(flow.src),
         dst: Some(flow.dst),
         flow_label,
+        flow: Some(*flow),
     })
 }

@@ -24,7 +24,7 @@ use crate::opening::{Opening, Stage};
 use crate::outer::{Content, Outer, find_esp_in_packet};
 use crate::receiving::Receiving;
 use crate::sad::{Entry, Sad};
-use crate::verdict::{DropReason, Passed};
+use crate::verdict::{DropReason, Passed, Refusal};
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,7 +195,8 @@ impl Receiver {
         // Of an opened packet as of one that is not: the header stays, and so does the length.
         let prepared = entry.state.inbound.prepare(octets);
         let mut turn = Turn { now, esp, packet, entry, opening, built, events };
-        let result = turn.verify(prepared).and_then(|verified| turn.finish(verified));
+        let verified = turn.verify(prepared).map_err(Refusal::from);
+        let result = verified.and_then(|verified| turn.finish(verified));
         let counts = &mut entry.counts;
         match result {
             Ok(inside) => {
@@ -208,14 +209,15 @@ impl Receiver {
                 });
                 Received::Packet(Delivered { place: self.delivered.len() - 1, sa: entry.sa.id() })
             }
-            Err(reason) => {
+            Err(Refusal { reason, flow }) => {
                 counts.failures[reason] += 1;
                 counts.replays += u64::from(is_replay(reason));
                 if reason.is_auditable() {
                     let low = u64::from(esp.header.sequence_low);
                     let sequence = prepared.map_or(low, |prepared| prepared.sequence);
                     let header = Some((esp.header.spi, sequence));
-                    events.push(Event::Audit(audit(reason, header, Some(&esp.outer), now)));
+                    let audit = audit(reason, header, Some(&esp.outer), now);
+                    events.push(Event::Audit(Audit { flow, ..audit }));
                 }
                 Received::Drop(reason)
             }
@@ -269,7 +271,7 @@ impl Turn<'_> {
     }
 
     /// From a verified packet to the one inside.
-    fn finish(&mut self, verified: Verified) -> Result<Inside, DropReason> {
+    fn finish(&mut self, verified: Verified) -> Result<Inside, Refusal> {
         let Entry { sa, state, .. } = &mut *self.entry;
         let events = &mut *self.events;
         let octets = self.opening.octets_mut(self.esp.place);
@@ -356,5 +358,6 @@ fn audit(reason: DropReason, header: Option<(u32, u64)>, outer: Option<&Outer>, 
         src: outer.map(|outer| outer.src),
         dst: outer.map(|outer| outer.dst),
         flow_label: outer.and_then(|outer| outer.flow_label),
+        flow: None,
     }
 }

@@ -69,6 +69,7 @@ fn reasons(events: &[Event]) -> Vec<DropReason> {
     let reason = |event: &Event| match event {
         Event::Audit(audit) => {
             assert_eq!((audit.time, audit.src.is_some(), audit.dst.is_some()), (NOW, true, true));
+            assert!(audit.reason.is_auditable(), "{:?}", audit.reason);
             Some(audit.reason)
         }
         _ => None,
