@@ -166,7 +166,7 @@ fn find_in_ip(ip: Result<Ip, Unreadable>, frame: &[u8], at: usize, is_natt: impl
 }
 
 /// The flow label of an IPv6 header.
-fn flow_label(packet: &[u8]) -> Option<u32> {
+pub(crate) fn flow_label(packet: &[u8]) -> Option<u32> {
     let word = packet.first_chunk().map(|word| u32::from_be_bytes(*word))?;
     (word >> 28 == 6).then_some(word & 0xf_ffff)
 }

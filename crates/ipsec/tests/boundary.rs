@@ -6,8 +6,8 @@ mod esp;
 use std::time::Duration;
 
 use espwire_ipsec::{
-    Departed, DropReason, Event, Inbound, Outbound, Passed, Received, Receiver, Sad, Sender, Spd, Unmatched,
-    xfrm,
+    Departed, DropReason, Event, Flow, Inbound, Outbound, Passed, Received, Receiver, Sad, Sender, Spd,
+    Unmatched, xfrm,
 };
 
 const A: &str = "10.0.0.1";
@@ -174,6 +174,69 @@ fn what_came_through_an_sa_came_through_the_one_that_the_policy_asks_for() {
     let (received, audited) = receive(&mut receiver, &[esp.clone(), esp]);
     assert!(matches!(received[..], [Received::Packet(_), Received::Drop(DropReason::ReplayDup)]));
     assert_eq!(audited, [DropReason::ReplayDup]);
+}
+
+#[test]
+fn of_what_the_policy_refuses_no_octet_is_to_be_had_and_the_sa_counts_a_failure() {
+    let text = state(0x100, "reqid 1")
+        + &policy("in", 1, &template("reqid 1"))
+        + &policy("in", 2, "action block")
+        + &policy("out", 1, &template("reqid 1"))
+        + &policy("out", 2, &template("reqid 1"));
+    let mut sender = outbound(&text, Unmatched::Discard);
+    let [first, refused, last] = [1, 2, 1].map(|port| protect(&mut sender, packet(port)));
+    let mut receiver = inbound(&text, Unmatched::Discard);
+    let Received::Packet(earlier) = receive(&mut receiver, std::slice::from_ref(&first)).0[0] else {
+        panic!()
+    };
+    let (received, audited) = receive(&mut receiver, &[refused]);
+    assert_eq!(
+        (&received[..], &audited[..]),
+        (&[Received::Drop(DropReason::PolicyBlock)][..], &[DropReason::PolicyBlock][..])
+    );
+    assert_eq!(receiver.receiver().packet(earlier), b"");
+    let counts = receiver.receiver().sad().iter().next().unwrap().1;
+    assert_eq!((counts.packets, counts.bytes, counts.failures.total()), (1, first.len() as u64 - 20, 1));
+    assert_eq!(counts.failures[DropReason::PolicyBlock], 1);
+    let Received::Packet(delivered) = receive(&mut receiver, &[last]).0[0] else { panic!() };
+    assert_eq!(receiver.receiver().packet(delivered), packet(1));
+}
+
+#[test]
+fn what_is_told_of_packets_that_came_is_in_their_order() {
+    let text = state(0x100, "reqid 1") + &policy("in", 1, &template("reqid 1"));
+    let out = state(0x100, "reqid 1") + &policy("out", 2, &template("reqid 1"));
+    let esp = protect(&mut outbound(&out, Unmatched::Discard), packet(2));
+    let mut unknown = esp.clone();
+    unknown[23] ^= 1;
+    let mut receiver = inbound(&text, Unmatched::Discard);
+    let packets = [packet(1), unknown, packet(2), esp.clone(), esp, packet(1)];
+    let expected = [
+        DropReason::Unprotected,
+        DropReason::NoSa,
+        DropReason::NoPolicy,
+        DropReason::NoPolicy,
+        DropReason::ReplayDup,
+        DropReason::Unprotected,
+    ];
+    assert_eq!(receive(&mut receiver, &packets).1, expected);
+}
+
+#[test]
+fn an_audit_of_the_policy_has_the_selector_values_and_the_sa() {
+    let text = state(0x100, "reqid 1") + &policy("in", 1, &template("reqid 1"));
+    let out = state(0x100, "reqid 1") + &policy("out", 2, &template("reqid 1"));
+    let esp = protect(&mut outbound(&out, Unmatched::Discard), packet(2));
+    let mut receiver = inbound(&text, Unmatched::Discard);
+    let mut events = Vec::new();
+    receiver.receive_burst(NOW, &[&esp, &packet(1)], &mut Vec::new(), &mut events);
+    let [Event::Audit(through), Event::Audit(clear)] = events[..] else { panic!("{events:?}") };
+    let (a, b) = (Some(A.parse().unwrap()), Some(B.parse().unwrap()));
+    assert_eq!((through.spi, through.sequence, through.src, through.dst), (Some(0x100), Some(1), a, b));
+    assert_eq!(through.flow, Flow::of_packet(&packet(2)));
+    let flow = Flow::of_packet(&packet(1)).unwrap();
+    assert_eq!((clear.spi, clear.sequence, clear.flow), (None, None, Some(flow)));
+    assert_eq!((clear.src, clear.dst), (Some(flow.src), Some(flow.dst)));
 }
 
 #[test]
