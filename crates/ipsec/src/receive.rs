@@ -294,7 +294,7 @@ impl Turn<'_> {
         let stage = match foreseen {
             Stage::Opened(_) | Stage::Failed(_) if is_same => foreseen,
             // Under the number that it has by now it would not have verified.
-            Stage::Opened(_) => Stage::Failed(prepared),
+            Stage::Opened(_) => opening.take_back(place, prepared, &self.packet[self.esp.outer.esp.clone()]),
             _ => opening.open_alone(place, inbound, prepared),
         };
         if let Stage::Opened(_) = stage {
