@@ -17,10 +17,10 @@ use std::time::Duration;
 use crate::event::{Audit, Event};
 use crate::flow::Flow;
 use crate::receive::{Received, Receiver};
-use crate::sa::Mode;
+use crate::sa::{Mode, Sa};
 use crate::send::{Outgoing, Sender, Sent};
 use crate::spd::{Action, PolicyFault, ProtectedBy, Rule, Spd};
-use crate::verdict::DropReason;
+use crate::verdict::{DropReason, Refusal};
 use crate::xfrm::{self, Dir};
 
 /// What became of a packet on its way out.
@@ -185,7 +185,7 @@ impl Inbound {
     /// 1. A packet out of an SA: the policy is PROTECT, and this SA is one that its template asks for.
     /// 2. A packet that came in clear, IKE too: the policy is BYPASS, or PROTECT without need.
     ///
-    /// What it does not is dropped, and audited.
+    /// What it does not is dropped, audited, and counted as a failure of its SA.
     pub fn receive_burst(
         &mut self,
         now: Duration,
@@ -193,42 +193,35 @@ impl Inbound {
         received: &mut Vec<Received>,
         events: &mut Vec<Event>,
     ) {
-        let first = received.len();
-        self.receiver.receive_burst(now, packets, received, events);
-        for (received, &packet) in received[first..].iter_mut().zip(packets) {
-            let (packet, sa) = match *received {
-                Received::Packet(delivered) => (self.receiver.packet(delivered), Some(delivered.sa)),
-                Received::Pass(_) => (packet, None),
-                Received::Drop(_) => continue,
-            };
-            let protected_by = sa.and_then(|id| self.receiver.sad().get(id)).map(|(sa, _)| ProtectedBy {
-                mode: match sa.mode {
-                    Mode::Tunnel => xfrm::Mode::Tunnel,
-                    Mode::Transport => xfrm::Mode::Transport,
-                    Mode::Beet => xfrm::Mode::Beet,
-                },
-                spi: sa.spi,
-                reqid: sa.reqid,
-                src: sa.src,
-                dst: sa.dst,
-            });
-            let Some(flow) = Flow::of_packet(packet) else {
-                *received = Received::Drop(DropReason::Malformed);
-                continue;
-            };
-            if let Err(fault) = self.spd.permits_inbound(&flow, packet.len(), protected_by.as_ref()) {
-                let reason = match fault {
-                    PolicyFault::NoPolicy => DropReason::NoPolicy,
-                    PolicyFault::Discard => DropReason::PolicyBlock,
-                    PolicyFault::Unprotected => DropReason::Unprotected,
-                    PolicyFault::Mismatch => DropReason::TemplateMismatch,
-                    PolicyFault::Obscured => DropReason::Obscured,
-                };
-                *received = Received::Drop(reason);
-                events.push(audit(reason, now, &flow, packet, protected_by.map(|sa| sa.spi)));
-            }
-        }
+        let Self { spd, receiver } = self;
+        receiver.receive_permitted(now, packets, |packet, sa| permits(spd, packet, sa), received, events);
     }
+}
+
+/// Whether the policy has this packet come in, in clear or through `sa`.
+fn permits(spd: &mut Spd, packet: &[u8], sa: Option<&Sa>) -> Result<(), Refusal> {
+    let flow = Flow::of_packet(packet).ok_or(DropReason::Malformed)?;
+    let protected_by = sa.map(|sa| ProtectedBy {
+        mode: match sa.mode {
+            Mode::Tunnel => xfrm::Mode::Tunnel,
+            Mode::Transport => xfrm::Mode::Transport,
+            Mode::Beet => xfrm::Mode::Beet,
+        },
+        spi: sa.spi,
+        reqid: sa.reqid,
+        src: sa.src,
+        dst: sa.dst,
+    });
+    spd.permits_inbound(&flow, packet.len(), protected_by.as_ref()).map_err(|fault| {
+        let reason = match fault {
+            PolicyFault::NoPolicy => DropReason::NoPolicy,
+            PolicyFault::Discard => DropReason::PolicyBlock,
+            PolicyFault::Unprotected => DropReason::Unprotected,
+            PolicyFault::Mismatch => DropReason::TemplateMismatch,
+            PolicyFault::Obscured => DropReason::Obscured,
+        };
+        Refusal::of_flow(reason, flow)
+    })
 }
 
 /// RFC 4301 §5.1.1 and §5.2 have what the SPD drops audited.
@@ -245,5 +238,6 @@ fn audit(reason: DropReason, time: Duration, flow: &Flow, packet: &[u8], spi: Op
         src: Some(flow.src),
         dst: Some(flow.dst),
         flow_label,
+        flow: Some(*flow),
     })
 }

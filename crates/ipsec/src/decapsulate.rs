@@ -13,7 +13,7 @@ use crate::ip::{self, Ip, protocol};
 use crate::outer::Outer;
 use crate::receiving::Receiving;
 use crate::sa::{Mode, Sa};
-use crate::verdict::DropReason;
+use crate::verdict::{DropReason, Refusal};
 
 /// Where the packet inside stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,17 +46,20 @@ impl Decapsulation<'_> {
     /// 3. The SA is for this packet.
     /// 4. ECN and DSCP, in tunnel mode; the rest of the inner header stays.
     ///
+    /// The flow that the SA has to be for is that of the packet as it is delivered, with the headers before ESP that
+    /// transport mode keeps. A packet that has no flow is none (RFC 4301 §4.4.1.1).
+    ///
     /// In tunnel mode the packet is cut to its own length, so that TFC padding goes. In transport mode TFC padding
     /// stays: only UDP says its own length, and what comes after that may be UDP options as well (RFC 9868), which are
     /// the sender's. The guest's stack goes by UDP's length.
-    pub(crate) fn run(self, built: &mut Vec<u8>, events: &mut Vec<Event>) -> Result<Inside, DropReason> {
+    pub(crate) fn run(self, built: &mut Vec<u8>, events: &mut Vec<Event>) -> Result<Inside, Refusal> {
         //= https://www.rfc-editor.org/rfc/rfc4303#section-2.6
         //# A transmitter MUST
         //# be capable of generating dummy packets marked with this value in the
         //# next protocol field, and a receiver MUST be prepared to discard such
         //# packets, without indicating an error.
         if self.trailer.next_header == protocol::NONE {
-            return Err(DropReason::Dummy);
+            return Err(DropReason::Dummy.into());
         }
         match (self.sa.mode, self.sa.bound_addresses()) {
             (Mode::Tunnel, _) => self.leave_tunnel(events),
@@ -65,21 +68,21 @@ impl Decapsulation<'_> {
         }
     }
 
-    fn leave_tunnel(self, events: &mut Vec<Event>) -> Result<Inside, DropReason> {
+    fn leave_tunnel(self, events: &mut Vec<Event>) -> Result<Inside, Refusal> {
         let version = match self.trailer.next_header {
             protocol::IPV4 => 4,
             protocol::IPV6 => 6,
-            _ => return Err(DropReason::BadNextHeader),
+            _ => return Err(DropReason::BadNextHeader.into()),
         };
         let payload = &self.esp[self.payload.clone()];
         if payload.first().is_none_or(|first| first >> 4 != version) {
-            return Err(DropReason::InnerMalformed);
+            return Err(DropReason::InnerMalformed.into());
         }
         let ip = Ip::read_next_layer(payload).map_err(|_| DropReason::InnerMalformed)?;
         if ip.checksum.is_some_and(|checksum| checksum.received != checksum.computed) {
-            return Err(DropReason::InnerMalformed);
+            return Err(DropReason::InnerMalformed.into());
         }
-        self.select(|| Flow::of_packet(payload))?;
+        self.select(payload)?;
         let inside = self.payload.start..self.payload.start + ip.len;
         let (outer, inner) = (ip::traffic_class(self.received), ip::traffic_class(payload));
         let class = self.merge(outer, inner, events)?;
@@ -103,10 +106,9 @@ impl Decapsulation<'_> {
     }
 
     /// The packet's own headers, with the payload's protocol and the right length and checksum, and the payload.
-    fn restore_transport(self, built: &mut Vec<u8>) -> Result<Inside, DropReason> {
+    fn restore_transport(self, built: &mut Vec<u8>) -> Result<Inside, Refusal> {
         let (outer, next_header) = (self.outer, self.trailer.next_header);
         let payload = &self.esp[self.payload.clone()];
-        self.select(|| Flow::of_payload(outer.src, outer.dst, next_header, payload))?;
         let udp_len = if outer.udp.is_some() { ip::UDP_LEN } else { 0 };
         let headers_len = outer.esp.start - outer.ip_at - udp_len;
         let start = built.len();
@@ -115,20 +117,20 @@ impl Decapsulation<'_> {
         let packet = &mut built[start..];
         packet[outer.protocol_at - outer.ip_at] = next_header;
         ip::fix_len(packet);
+        self.select(packet)?;
         if let Some(original) = self.state.original_src {
             ip::replace_address_in_checksum(next_header, &mut packet[headers_len..], original, outer.src);
         }
         Ok(Inside::Built(start..built.len()))
     }
 
-    fn restore_beet(self, addresses: (IpAddr, IpAddr), built: &mut Vec<u8>) -> Result<Inside, DropReason> {
+    fn restore_beet(self, addresses: (IpAddr, IpAddr), built: &mut Vec<u8>) -> Result<Inside, Refusal> {
         let payload = &self.esp[self.payload.clone()];
         let beet = Beet::read(addresses.0.is_ipv4(), self.trailer.next_header, payload)
             .ok_or(DropReason::InnerMalformed)?;
-        let own = &payload[beet.payload_at..];
-        self.select(|| Flow::of_payload(addresses.0, addresses.1, beet.protocol, own))?;
-        let packet = beet.restore(addresses, self.received, payload, built);
-        packet.map(Inside::Built).ok_or(DropReason::InnerMalformed)
+        let at = beet.restore(addresses, self.received, payload, built).ok_or(DropReason::InnerMalformed)?;
+        self.select(&built[at.clone()])?;
+        Ok(Inside::Built(at))
     }
 
     /// Whether the SA is for the packet inside.
@@ -137,11 +139,12 @@ impl Decapsulation<'_> {
     //# If an IPsec system receives an inbound packet on an SA and the
     //# packet's header fields are not consistent with the selectors for
     //# the SA, it MUST discard the packet.
-    fn select(&self, flow: impl FnOnce() -> Option<Flow>) -> Result<(), DropReason> {
-        if !self.state.selectors.is_selective() {
-            return Ok(());
+    fn select(&self, packet: &[u8]) -> Result<(), Refusal> {
+        let flow = Flow::of_packet(packet).ok_or(DropReason::InnerMalformed)?;
+        if self.state.selectors.select(&flow) {
+            Ok(())
+        } else {
+            Err(Refusal::of_flow(DropReason::Selector, flow))
         }
-        let flow = flow().ok_or(DropReason::InnerMalformed)?;
-        if self.state.selectors.select(&flow) { Ok(()) } else { Err(DropReason::Selector) }
     }
 }

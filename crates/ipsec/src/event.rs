@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::flow::Flow;
 use crate::outer::UdpPorts;
 use crate::verdict::DropReason;
 
@@ -19,8 +20,8 @@ pub struct SaId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A packet was dropped for a reason that RFC 4303 or RFC 4301 calls auditable
-    /// ([`DropReason::is_auditable`]).
+    /// A packet was dropped for a reason that RFC 4303 or RFC 4301 calls auditable ([`DropReason::is_auditable`]).
+    /// Whoever logs this limits the rate: anybody can cause it.
     Audit(Audit),
     /// An SA has reached a limit of its lifetime (RFC 4301 §4.4.2.1).
     Expire {
@@ -62,7 +63,10 @@ pub enum Event {
     },
 }
 
-/// An auditable event (RFC 4303 §3.3.3, §3.4; RFC 4301 §5.2): which packet, when, and why it was dropped.
+/// An auditable event (RFC 4303 §3.3.3, §3.4; RFC 4301 §5.1.1, §5.2): which packet, when, and why it was dropped.
+///
+/// The addresses and the flow label are those of the IP header as the packet was handed in: of a received ESP packet
+/// that is the outer header. The packet that ESP protects, or should, is in [`flow`](Self::flow).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Audit {
     /// Why the packet was dropped.
@@ -71,14 +75,18 @@ pub struct Audit {
     pub time: Duration,
     /// SPI, where there was one.
     pub spi: Option<u32>,
-    /// Sequence number, where there was one: all 64 bits with ESN if they are known.
+    /// Sequence number, where there was one: all 64 bits with ESN if they are known. Of an SA that has sent its last
+    /// one, that.
     pub sequence: Option<u64>,
-    /// Source address; of a packet to be sent, the inner one.
+    /// Source address; `None` for a dummy packet that was not sent.
     pub src: Option<IpAddr>,
     /// Destination address; likewise.
     pub dst: Option<IpAddr>,
     /// Flow label of an IPv6 packet: RFC 4303's flow ID.
     pub flow_label: Option<u32>,
+    /// The selector values of the packet in clear, with the next layer protocol and its ports, ICMP type and the
+    /// like, where they were read: of what the SPD dropped, and of what came through an SA that is not for it.
+    pub flow: Option<Flow>,
 }
 
 /// One of the limits of a lifetime.

@@ -131,7 +131,7 @@ impl Inspector {
         }
         self.opening.open(&self.sad);
         for index in 0..self.packets.len() {
-            self.finish(index);
+            self.finish(index, frames);
         }
         self.reseal(frames);
         for index in 0..self.packets.len() {
@@ -179,19 +179,24 @@ impl Inspector {
 
     /// Accepts an opened packet's number and checks what it holds.
     #[inline]
-    fn finish(&mut self, index: usize) {
+    fn finish(&mut self, index: usize, frames: &[Frame<'_>]) {
         let packet = &mut self.packets[index];
         let Some((sa, place)) = packet.sa.zip(packet.place) else { return };
         let Some(entry) = self.sad.entry_mut(sa) else { return };
         let inbound = &mut entry.state.inbound;
         if !packet.is_accepted {
-            if let Stage::Failed(prepared) = self.opening.stage(place)
-                && inbound
-                    .prepare(self.opening.octets(place))
-                    .is_ok_and(|now| now.sequence != prepared.sequence)
+            let stage = self.opening.stage(place);
+            let now = inbound.prepare(self.opening.octets(place)).ok();
+            if let Some((foreseen, now)) = stage.prepared().zip(now)
+                && foreseen.sequence != now.sequence
             {
                 // A packet before it in this burst has moved the window on: its number is another now.
-                open_guessing(inbound, &mut self.opening, place);
+                if let (Stage::Opened(_), Some(outer)) = (stage, &packet.outer) {
+                    let received = &frames[packet.frame].octets[outer.esp.clone()];
+                    self.opening.take_back(place, now, received);
+                } else {
+                    open_guessing(inbound, &mut self.opening, place);
+                }
             }
             packet.accept(place, inbound, &mut self.opening);
         }

@@ -245,7 +245,11 @@ pub(crate) fn is_extension(protocol: u8) -> bool {
 }
 
 /// Follows extension headers (RFC 8200 §4) and AH to the upper layer, or what `up_to` says.
+///
+/// A second fragment header is unreadable, also after that of an atomic fragment: a source should write one at most
+/// (RFC 8200 §4.1), and of two each would say of the other that the packet is whole, or isn't.
 fn skip_extensions(octets: &[u8], mut ip: Ip, up_to: UpTo) -> Result<Ip, Unreadable> {
+    let mut has_fragment_header = false;
     for _ in 0..MAX_EXTENSIONS {
         if up_to == UpTo::NextLayer && !is_extension(ip.protocol) {
             return Ok(ip);
@@ -267,6 +271,9 @@ fn skip_extensions(octets: &[u8], mut ip: Ip, up_to: UpTo) -> Result<Ip, Unreada
             return Err(unreadable);
         }
         if ip.protocol == protocol::FRAGMENT {
+            if std::mem::replace(&mut has_fragment_header, true) {
+                return Err(unreadable);
+            }
             // An atomic fragment is a whole packet (RFC 6946).
             ip.fragment = match word(header, 2) & 0xfff9 {
                 0 => None,
@@ -540,6 +547,27 @@ mod tests {
             let ip = read(&v6(44, &[50, 0, high, low, 0, 0, 0, 1, 7, 7])).unwrap();
             assert_eq!((ip.protocol, ip.fragment, ip.payload), (50, fragment, 48..50));
         }
+    }
+
+    #[test]
+    fn a_second_fragment_header_is_unreadable() {
+        // Atomic, first; what stands between them does not matter.
+        for one in [0, 1] {
+            for two in [0, 1, 9] {
+                let fragments = |next, between: &[u8]| {
+                    let first = [next, 0, 0, one, 0, 0, 0, 1];
+                    v6(44, &[&first, between, &[50, 0, 0, two, 0, 0, 0, 1], &[7; 16]].concat())
+                };
+                for packet in [fragments(44, &[]), fragments(60, &[44, 0, 1, 4, 0, 0, 0, 0])] {
+                    let unreadable = Unreadable { protocol: Some(44), payload: None, is_cut: false };
+                    assert_eq!(read(&packet), Err(unreadable), "{one} {two}");
+                    assert_eq!(Ip::read_next_layer(&packet), Err(unreadable), "{one} {two}");
+                }
+            }
+        }
+        // In a later fragment what follows is data.
+        let later = v6(44, &[44, 0, 0, 9, 0, 0, 0, 1, 50, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(read(&later).unwrap().fragment, Some(Fragment::Later));
     }
 
     #[test]

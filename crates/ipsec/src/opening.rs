@@ -118,6 +118,16 @@ impl Opening {
         packet.stage
     }
 
+    /// Takes back that a packet verified: by now its number is another, under which it would not have. `received` is
+    /// the packet as it came.
+    pub(crate) fn take_back(&mut self, place: usize, prepared: Prepared, received: &[u8]) -> Stage {
+        let packet = &mut self.packets[place];
+        packet.stage = Stage::Failed(prepared);
+        packet.verified = None;
+        self.octets[packet.at.clone()].copy_from_slice(received);
+        packet.stage
+    }
+
     /// Looks for the sender of a packet that failed: see [`InboundSa::failed`].
     pub(crate) fn resynchronize(
         &mut self,

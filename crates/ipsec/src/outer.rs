@@ -80,8 +80,11 @@ pub(crate) fn find_esp(frame: &[u8], wire_len: usize, is_natt: impl Fn(u16) -> b
             };
         };
         match [high, low] {
-            ethertype::IPV4 => return find_in_ip(4, frame, at, wire_len, is_natt),
-            ethertype::IPV6 => return find_in_ip(6, frame, at, wire_len, is_natt),
+            ethertype::IPV4 | ethertype::IPV6 => {
+                let version = if [high, low] == ethertype::IPV4 { 4 } else { 6 };
+                let ip = Ip::read(version, &frame[at..], wire_len - at);
+                return find_in_ip(ip, frame, at, is_natt);
+            }
             ethertype::VLAN | ethertype::SERVICE_VLAN => at += VLAN_TAG_LEN,
             _ => break,
         }
@@ -89,23 +92,19 @@ pub(crate) fn find_esp(frame: &[u8], wire_len: usize, is_natt: impl Fn(u16) -> b
     Content::Other(Passed::NotEsp)
 }
 
-/// Finds ESP in an IP packet, as [`find_esp`] does in a frame.
+/// Finds ESP in an IP packet for its receiver, who keeps to what selectors call the next layer protocol: ESP stands
+/// behind options of IPv4, and behind those extension headers of IPv6 that RFC 4301 §4.4.1.1 has skipped. Those are the
+/// ones that RFC 4303 §3.1.1 lets stand before ESP. AH, a mobility header, HIP and Shim6 are next layer protocols, and
+/// what has one is something else: nothing verifies them, and transport mode would deliver them as protected.
 #[inline]
 pub(crate) fn find_esp_in_packet(packet: &[u8], is_natt: impl Fn(u16) -> bool) -> Content {
-    let version = if packet.first().is_some_and(|first| first >> 4 == 6) { 6 } else { 4 };
-    find_in_ip(version, packet, 0, packet.len(), is_natt)
+    find_in_ip(Ip::read_next_layer(packet), packet, 0, is_natt)
 }
 
-/// [`find_esp`] from the IP header on, which stands at `at` and is of this version.
-fn find_in_ip(
-    version: u8,
-    frame: &[u8],
-    at: usize,
-    wire_len: usize,
-    is_natt: impl Fn(u16) -> bool,
-) -> Content {
+/// [`find_esp`] from the IP header on, which stands at `at`.
+fn find_in_ip(ip: Result<Ip, Unreadable>, frame: &[u8], at: usize, is_natt: impl Fn(u16) -> bool) -> Content {
     let packet = &frame[at..];
-    let ip = match Ip::read(version, packet, wire_len - at) {
+    let ip = match ip {
         Ok(ip) => ip,
         Err(unreadable) if may_be_esp(packet, unreadable, is_natt) => {
             let reason = if unreadable.is_cut { DropReason::Truncated } else { DropReason::Malformed };
@@ -167,7 +166,7 @@ fn find_in_ip(
 }
 
 /// The flow label of an IPv6 header.
-fn flow_label(packet: &[u8]) -> Option<u32> {
+pub(crate) fn flow_label(packet: &[u8]) -> Option<u32> {
     let word = packet.first_chunk().map(|word| u32::from_be_bytes(*word))?;
     (word >> 28 == 6).then_some(word & 0xf_ffff)
 }

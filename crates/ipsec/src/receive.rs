@@ -8,8 +8,8 @@
 //!    all), the packet is opened then.
 //!
 //! Left to others: that a packet which was not protected needn't have been (RFC 4301 §5.2 step 3b), that the SA is one
-//! which the policy asks for, and AH, which is skipped where it stands before ESP. The source address of the outer
-//! header is no matter of the SA's: in transport mode its selector sees it.
+//! which the policy asks for, and AH: a packet with AH before ESP is none of ESP's. In tunnel mode the source
+//! address of the outer header is no matter of the SA's; in transport mode its selector sees it.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -21,10 +21,11 @@ use crate::event::{Audit, Event, SaId};
 use crate::ip::{Fragment, Ip};
 use crate::lifetime::Expired;
 use crate::opening::{Opening, Stage};
-use crate::outer::{Content, Outer, find_esp_in_packet};
+use crate::outer::{Content, Outer, find_esp_in_packet, flow_label};
 use crate::receiving::Receiving;
+use crate::sa::Sa;
 use crate::sad::{Entry, Sad};
-use crate::verdict::{DropReason, Passed};
+use crate::verdict::{DropReason, Passed, Refusal};
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub enum Received {
 /// A packet to be delivered, which [`Receiver::packet`] has until the next burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivered {
+    /// The receiver's burst in which it came.
+    burst: u64,
     place: usize,
     /// The SA that protected it.
     pub sa: SaId,
@@ -54,6 +57,8 @@ pub struct Receiver {
     built: Vec<u8>,
     /// Where the packets to be delivered stand. Of all others no octet is to be had.
     delivered: Vec<Place>,
+    /// Counts bursts, so that what an earlier one delivered is not taken for what this one did.
+    burst: u64,
     steps: Vec<Step>,
 }
 
@@ -100,10 +105,12 @@ impl Receiver {
         &mut self.sad
     }
 
-    /// A packet that the last burst delivered. Empty for one of an earlier burst, or another packet of the last one.
+    /// A packet that the last burst delivered. Empty for one of an earlier burst. Whose it is, the caller knows: that of
+    /// another receiver is taken for this one's.
     #[must_use]
     pub fn packet(&self, delivered: Delivered) -> &[u8] {
-        match self.delivered.get(delivered.place) {
+        let place = self.delivered.get(delivered.place).filter(|_| delivered.burst == self.burst);
+        match place {
             Some(Place::Opened(range)) => &self.opening.all()[range.clone()],
             Some(Place::Built(range)) => &self.built[range.clone()],
             None => &[],
@@ -136,20 +143,42 @@ impl Receiver {
         received: &mut Vec<Received>,
         events: &mut Vec<Event>,
     ) {
+        self.receive_permitted(now, packets, |_, _| Ok(()), received, events);
+    }
+
+    /// [`receive_burst`](Self::receive_burst) under a policy: what would be delivered through an SA, and what would
+    /// pass without one, has to be `permitted`. It is asked in the packet's turn, with the packet as it would go on:
+    /// what it refuses counts as a failure of the SA, is audited among the burst's other events, and none of its
+    /// octets is to be had.
+    pub(crate) fn receive_permitted(
+        &mut self,
+        now: Duration,
+        packets: &[&[u8]],
+        mut permitted: impl FnMut(&[u8], Option<&Sa>) -> Result<(), Refusal>,
+        received: &mut Vec<Received>,
+        events: &mut Vec<Event>,
+    ) {
         self.opening.clear();
         self.built.clear();
         self.delivered.clear();
+        self.burst = self.burst.wrapping_add(1);
         let mut steps = std::mem::take(&mut self.steps);
         steps.extend(packets.iter().map(|packet| self.read(packet)));
         self.opening.open(&self.sad);
         for (step, packet) in steps.drain(..).zip(packets) {
             received.push(match step {
-                Step::Pass(passed) => Received::Pass(passed),
+                Step::Pass(passed) => match permitted(packet, None) {
+                    Ok(()) => Received::Pass(passed),
+                    Err(refusal) => {
+                        audit_clear(refusal, packet, now, events);
+                        Received::Drop(refusal.reason)
+                    }
+                },
                 Step::Faulty(reason, outer) => {
                     audit_unassigned(reason, outer.as_ref(), packet, now, events);
                     Received::Drop(reason)
                 }
-                Step::Esp(esp) => self.receive(now, &esp, packet, events),
+                Step::Esp(esp) => self.receive(now, &esp, packet, &mut permitted, events),
             });
         }
         self.steps = steps;
@@ -186,6 +215,7 @@ impl Receiver {
         now: Duration,
         esp: &EspPacket,
         packet: &[u8],
+        permitted: &mut impl FnMut(&[u8], Option<&Sa>) -> Result<(), Refusal>,
         events: &mut Vec<Event>,
     ) -> Received {
         let Some(entry) = self.sad.entry_mut(esp.sa) else { return Received::Drop(DropReason::NoSa) };
@@ -195,27 +225,36 @@ impl Receiver {
         // Of an opened packet as of one that is not: the header stays, and so does the length.
         let prepared = entry.state.inbound.prepare(octets);
         let mut turn = Turn { now, esp, packet, entry, opening, built, events };
-        let result = turn.verify(prepared).and_then(|verified| turn.finish(verified));
+        let verified = turn.verify(prepared).map_err(Refusal::from);
+        let place = verified.and_then(|verified| turn.finish(verified)).and_then(|inside| {
+            let start = self.opening.range(esp.place).start;
+            let (place, inside) = match inside {
+                Inside::Opened(range) => {
+                    let range = start + range.start..start + range.end;
+                    (Place::Opened(range.clone()), &self.opening.all()[range])
+                }
+                Inside::Built(range) => (Place::Built(range.clone()), &self.built[range]),
+            };
+            permitted(inside, Some(&entry.sa)).map(|()| place)
+        });
         let counts = &mut entry.counts;
-        match result {
-            Ok(inside) => {
+        match place {
+            Ok(place) => {
                 counts.packets += 1;
                 counts.bytes += bytes;
-                let start = self.opening.range(esp.place).start;
-                self.delivered.push(match inside {
-                    Inside::Opened(range) => Place::Opened(start + range.start..start + range.end),
-                    Inside::Built(range) => Place::Built(range),
-                });
-                Received::Packet(Delivered { place: self.delivered.len() - 1, sa: entry.sa.id() })
+                self.delivered.push(place);
+                let place = self.delivered.len() - 1;
+                Received::Packet(Delivered { burst: self.burst, place, sa: entry.sa.id() })
             }
-            Err(reason) => {
+            Err(Refusal { reason, flow }) => {
                 counts.failures[reason] += 1;
                 counts.replays += u64::from(is_replay(reason));
                 if reason.is_auditable() {
                     let low = u64::from(esp.header.sequence_low);
                     let sequence = prepared.map_or(low, |prepared| prepared.sequence);
                     let header = Some((esp.header.spi, sequence));
-                    events.push(Event::Audit(audit(reason, header, Some(&esp.outer), now)));
+                    let audit = audit(reason, header, Some(&esp.outer), now);
+                    events.push(Event::Audit(Audit { flow, ..audit }));
                 }
                 Received::Drop(reason)
             }
@@ -255,7 +294,7 @@ impl Turn<'_> {
         let stage = match foreseen {
             Stage::Opened(_) | Stage::Failed(_) if is_same => foreseen,
             // Under the number that it has by now it would not have verified.
-            Stage::Opened(_) => Stage::Failed(prepared),
+            Stage::Opened(_) => opening.take_back(place, prepared, &self.packet[self.esp.outer.esp.clone()]),
             _ => opening.open_alone(place, inbound, prepared),
         };
         if let Stage::Opened(_) = stage {
@@ -269,7 +308,7 @@ impl Turn<'_> {
     }
 
     /// From a verified packet to the one inside.
-    fn finish(&mut self, verified: Verified) -> Result<Inside, DropReason> {
+    fn finish(&mut self, verified: Verified) -> Result<Inside, Refusal> {
         let Entry { sa, state, .. } = &mut *self.entry;
         let events = &mut *self.events;
         let octets = self.opening.octets_mut(self.esp.place);
@@ -323,6 +362,20 @@ fn is_replay(reason: DropReason) -> bool {
     matches!(reason, DropReason::ReplayZero | DropReason::ReplayOld | DropReason::ReplayDup)
 }
 
+/// Tells of a packet in clear that was refused.
+fn audit_clear(refusal: Refusal, packet: &[u8], time: Duration, events: &mut Vec<Event>) {
+    let Refusal { reason, flow } = refusal;
+    if reason.is_auditable() {
+        events.push(Event::Audit(Audit {
+            src: flow.map(|flow| flow.src),
+            dst: flow.map(|flow| flow.dst),
+            flow_label: flow_label(packet),
+            flow,
+            ..audit(reason, None, None, time)
+        }));
+    }
+}
+
 /// Tells of a packet without an SA that was dropped.
 fn audit_unassigned(
     reason: DropReason,
@@ -336,10 +389,7 @@ fn audit_unassigned(
     }
     // In a later fragment stands no header.
     let is_later = reason == DropReason::Fragment
-        && packet.first().is_some_and(|first| {
-            let ip = Ip::read(first >> 4, packet, packet.len());
-            ip.is_ok_and(|ip| ip.fragment == Some(Fragment::Later))
-        });
+        && Ip::read_next_layer(packet).is_ok_and(|ip| ip.fragment == Some(Fragment::Later));
     let header = outer
         .filter(|_| !is_later)
         .and_then(|outer| Header::read(&packet[outer.esp.clone()]))
@@ -356,5 +406,6 @@ fn audit(reason: DropReason, header: Option<(u32, u64)>, outer: Option<&Outer>, 
         src: outer.map(|outer| outer.src),
         dst: outer.map(|outer| outer.dst),
         flow_label: outer.and_then(|outer| outer.flow_label),
+        flow: None,
     }
 }

@@ -52,7 +52,7 @@ impl Receiving {
         Ok(Self {
             inbound: InboundSa::resumed(key, sa.esn, sa.replay_window, top),
             lifetime: Lifetime::new(sa.limits, now),
-            selectors: StateSelectors::of_state(state)?,
+            selectors: StateSelectors::of_receiving_state(state)?,
             keeps_ecn: has_flag("noecn"),
             copies_dscp: has_flag("decap-dscp"),
             original_src: state.encap.map(|encap| encap.addr).filter(|addr| !addr.is_unspecified()),

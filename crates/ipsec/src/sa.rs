@@ -90,7 +90,8 @@ pub struct Sa {
     pub encap: Option<UdpPorts>,
     /// `reqid` of the state.
     pub reqid: u32,
-    /// Which inner packets it is for; `None` for all.
+    /// Which inner packets it is for; `None` for all. In transport mode without UDP encapsulation a receiver takes only
+    /// those from [`src`](Self::src) where this names no addresses.
     pub selector: Option<xfrm::Selector>,
     /// Network namespaces in which it was added; `None` is the one that the text was written for.
     pub origins: Vec<Option<String>>,

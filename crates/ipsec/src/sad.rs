@@ -140,6 +140,11 @@ impl Sad<Receiving> {
     /// The SAs of a receiver, which judges replay, there since `now`: an SA goes on from the state's `replay-seq`
     /// and `replay-seq-hi`, with its `replay-window`, 0 for none. The same state twice is one.
     ///
+    /// A state in transport mode whose selector names no addresses is for packets from the state's own source alone:
+    /// with the keys of one peer nobody sends as another. Two have no such bound, and need a selector where peers
+    /// must not take each other's addresses: a state with `encap`, because a NAT may change the source address, and
+    /// one whose source is `0.0.0.0` or `::`.
+    ///
     /// # Errors
     ///
     /// As [`new`](Sad::new); states of one SPI and destination must also agree in selector, window, numbers, flags

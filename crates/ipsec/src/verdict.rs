@@ -2,6 +2,8 @@
 
 use std::ops::{AddAssign, Index, IndexMut};
 
+use crate::flow::Flow;
+
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $xfrm_stat:expr;)*) => {
         /// Why a frame is dropped: one counter each.
@@ -105,20 +107,70 @@ drop_reasons! {
 }
 
 impl DropReason {
-    /// Whether such a drop is an auditable event: RFC 4303 §3.4.1, §3.4.2, §3.4.3, §3.4.4 and, for packets that the
-    /// SA is not for, RFC 4301 §5.2.
+    /// Whether such a drop is an auditable event, of which an [`Audit`](crate::Audit) tells: RFC 4303 §3.3.3, §3.4.1,
+    /// §3.4.2, §3.4.3 and §3.4.4; where the SPD or the SA is not for the packet, RFC 4301 §5.1 and §5.2.
+    ///
+    /// The inspector tells its observer of all drops, and audits none.
     #[must_use]
     pub const fn is_auditable(self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Fragment
-                | Self::NoSa
-                | Self::ReplayZero
-                | Self::ReplayOld
-                | Self::ReplayDup
-                | Self::AuthFail
-                | Self::Selector
-        )
+            | Self::NoSa
+            | Self::AuthFail
+            | Self::ReplayZero
+            | Self::ReplayOld
+            | Self::ReplayDup
+            | Self::Selector
+            | Self::SeqOverflow
+            | Self::OutNoSa
+            | Self::OutPolicyBlock
+            | Self::OutNoPolicy
+            | Self::PolicyBlock
+            | Self::NoPolicy
+            | Self::Unprotected
+            | Self::TemplateMismatch
+            | Self::Obscured => true,
+            // No `_`: a new reason has to say.
+            Self::Malformed
+            | Self::Truncated
+            | Self::BadIpChecksum
+            | Self::Mismatch
+            | Self::Expired
+            | Self::BadAlign
+            | Self::BadPadLen
+            | Self::BadPadding
+            | Self::BadNextHeader
+            | Self::InnerMalformed
+            | Self::Dummy
+            | Self::EcnCeOnNotEct
+            | Self::NattKeepalive
+            | Self::ReencryptMismatch
+            | Self::OutExpired
+            | Self::OutFragment
+            | Self::OutAddress
+            | Self::OutTooLong => false,
+        }
+    }
+}
+
+/// Why a packet ends, and its selector values where they were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) reason: DropReason,
+    pub(crate) flow: Option<Flow>,
+}
+
+impl Refusal {
+    /// A packet of this flow.
+    pub(crate) fn of_flow(reason: DropReason, flow: Flow) -> Self {
+        Self { reason, flow: Some(flow) }
+    }
+}
+
+/// A packet whose flow is not known.
+impl From<DropReason> for Refusal {
+    fn from(reason: DropReason) -> Self {
+        Self { reason, flow: None }
     }
 }
 
@@ -219,6 +271,16 @@ mod tests {
                     .xfrm_stat()
                     .is_none_or(|name| name.starts_with("XfrmIn") || name.starts_with("XfrmOut"))
             );
+        }
+    }
+
+    #[test]
+    fn what_a_receiver_a_sender_and_the_spd_audit_is_auditable_and_nothing_else() {
+        let auditable = "fragment no_sa auth_fail replay_zero replay_old replay_dup selector seq_overflow out_no_sa \
+                         out_policy_block out_no_policy policy_block no_policy unprotected template_mismatch obscured";
+        let auditable: HashSet<_> = auditable.split_whitespace().collect();
+        for reason in DropReason::ALL {
+            assert_eq!(reason.is_auditable(), auditable.contains(reason.name()), "{reason:?}");
         }
     }
 }

@@ -6,8 +6,8 @@ mod esp;
 use std::time::Duration;
 
 use espwire_ipsec::{
-    Audit, Departed, DropReason, Event, Inbound, Outbound, Passed, Received, Receiver, Sad, Sender, Spd,
-    Unmatched, xfrm,
+    Audit, Departed, DropReason, Event, Flow, Inbound, Outbound, Passed, Received, Receiver, Sad, Sender,
+    Spd, Unmatched, xfrm,
 };
 
 const A: &str = "10.0.0.1";
@@ -69,6 +69,7 @@ fn reasons(events: &[Event]) -> Vec<DropReason> {
     let reason = |event: &Event| match event {
         Event::Audit(audit) => {
             assert_eq!((audit.time, audit.src.is_some(), audit.dst.is_some()), (NOW, true, true));
+            assert!(audit.reason.is_auditable(), "{:?}", audit.reason);
             Some(audit.reason)
         }
         _ => None,
@@ -187,23 +188,33 @@ fn an_audit_of_a_policy_has_the_packets_addresses_flow_label_and_spi() {
     let (src, dst) = ("fd00::1".parse().unwrap(), "fd00::2".parse().unwrap());
     let mut labelled = esp::ip(src, dst, 17, 0, &packet(1)[20..]);
     labelled[1..4].copy_from_slice(&[0xfa, 0xbc, 0xde]);
-    let of = |reason, spi, src, dst, flow_label| {
-        let audit =
-            Audit { reason, time: NOW, spi, sequence: None, src: Some(src), dst: Some(dst), flow_label };
+    let of = |reason, packet: &[u8], flow_label| {
+        let flow = Flow::of_packet(packet);
+        let audit = Audit {
+            reason,
+            time: NOW,
+            spi: None,
+            sequence: None,
+            src: Some(src),
+            dst: Some(dst),
+            flow_label,
+            flow,
+        };
         vec![Event::Audit(audit)]
     };
     let mut events = Vec::new();
     sender.send_burst(NOW, &[&labelled], &mut Vec::new(), &mut events);
-    assert_eq!(events, of(DropReason::OutPolicyBlock, None, src, dst, Some(0xa_bcde)));
+    assert_eq!(events, of(DropReason::OutPolicyBlock, &labelled, Some(0xa_bcde)));
     events.clear();
     receiver.receive_burst(NOW, &[&labelled], &mut Vec::new(), &mut events);
-    assert_eq!(events, of(DropReason::PolicyBlock, None, src, dst, Some(0xa_bcde)));
+    assert_eq!(events, of(DropReason::PolicyBlock, &labelled, Some(0xa_bcde)));
     events.clear();
-    // Out of an SA: the inner packet's.
+    // Out of an SA: the addresses are the outer ones, the flow is the inner packet's.
     let esp = protect(&mut sender, packet(1));
     receiver.receive_burst(NOW, &[&esp], &mut Vec::new(), &mut events);
-    let (src, dst) = ("192.168.7.1".parse().unwrap(), "192.168.7.2".parse().unwrap());
-    assert_eq!(events, of(DropReason::PolicyBlock, Some(0x100), src, dst, None));
+    let [Event::Audit(audit)] = events[..] else { panic!("{events:?}") };
+    assert_eq!((audit.spi, audit.sequence, audit.flow), (Some(0x100), Some(1), Flow::of_packet(&packet(1))));
+    assert_eq!((audit.src, audit.dst), (Some(A.parse().unwrap()), Some(B.parse().unwrap())));
 }
 
 #[test]
@@ -244,6 +255,69 @@ fn what_is_of_no_flow_does_not_come_in() {
     esp::fix_ipv4_checksum(&mut longer);
     let mut receiver = inbound(&policy("in", 1, ""), Unmatched::Bypass);
     assert_eq!(receive(&mut receiver, &[longer]), (vec![Received::Drop(DropReason::Malformed)], vec![]));
+}
+
+#[test]
+fn of_what_the_policy_refuses_no_octet_is_to_be_had_and_the_sa_counts_a_failure() {
+    let text = state(0x100, "reqid 1")
+        + &policy("in", 1, &template("reqid 1"))
+        + &policy("in", 2, "action block")
+        + &policy("out", 1, &template("reqid 1"))
+        + &policy("out", 2, &template("reqid 1"));
+    let mut sender = outbound(&text, Unmatched::Discard);
+    let [first, refused, last] = [1, 2, 1].map(|port| protect(&mut sender, packet(port)));
+    let mut receiver = inbound(&text, Unmatched::Discard);
+    let Received::Packet(earlier) = receive(&mut receiver, std::slice::from_ref(&first)).0[0] else {
+        panic!()
+    };
+    let (received, audited) = receive(&mut receiver, &[refused]);
+    assert_eq!(
+        (&received[..], &audited[..]),
+        (&[Received::Drop(DropReason::PolicyBlock)][..], &[DropReason::PolicyBlock][..])
+    );
+    assert_eq!(receiver.receiver().packet(earlier), b"");
+    let counts = receiver.receiver().sad().iter().next().unwrap().1;
+    assert_eq!((counts.packets, counts.bytes, counts.failures.total()), (1, first.len() as u64 - 20, 1));
+    assert_eq!(counts.failures[DropReason::PolicyBlock], 1);
+    let Received::Packet(delivered) = receive(&mut receiver, &[last]).0[0] else { panic!() };
+    assert_eq!(receiver.receiver().packet(delivered), packet(1));
+}
+
+#[test]
+fn what_is_told_of_packets_that_came_is_in_their_order() {
+    let text = state(0x100, "reqid 1") + &policy("in", 1, &template("reqid 1"));
+    let out = state(0x100, "reqid 1") + &policy("out", 2, &template("reqid 1"));
+    let esp = protect(&mut outbound(&out, Unmatched::Discard), packet(2));
+    let mut unknown = esp.clone();
+    unknown[23] ^= 1;
+    let mut receiver = inbound(&text, Unmatched::Discard);
+    let packets = [packet(1), unknown, packet(2), esp.clone(), esp, packet(1)];
+    let expected = [
+        DropReason::Unprotected,
+        DropReason::NoSa,
+        DropReason::NoPolicy,
+        DropReason::NoPolicy,
+        DropReason::ReplayDup,
+        DropReason::Unprotected,
+    ];
+    assert_eq!(receive(&mut receiver, &packets).1, expected);
+}
+
+#[test]
+fn an_audit_of_the_policy_has_the_selector_values_and_the_sa() {
+    let text = state(0x100, "reqid 1") + &policy("in", 1, &template("reqid 1"));
+    let out = state(0x100, "reqid 1") + &policy("out", 2, &template("reqid 1"));
+    let esp = protect(&mut outbound(&out, Unmatched::Discard), packet(2));
+    let mut receiver = inbound(&text, Unmatched::Discard);
+    let mut events = Vec::new();
+    receiver.receive_burst(NOW, &[&esp, &packet(1)], &mut Vec::new(), &mut events);
+    let [Event::Audit(through), Event::Audit(clear)] = events[..] else { panic!("{events:?}") };
+    let (a, b) = (Some(A.parse().unwrap()), Some(B.parse().unwrap()));
+    assert_eq!((through.spi, through.sequence, through.src, through.dst), (Some(0x100), Some(1), a, b));
+    assert_eq!(through.flow, Flow::of_packet(&packet(2)));
+    let flow = Flow::of_packet(&packet(1)).unwrap();
+    assert_eq!((clear.spi, clear.sequence, clear.flow), (None, None, Some(flow)));
+    assert_eq!((clear.src, clear.dst), (Some(flow.src), Some(flow.dst)));
 }
 
 #[test]

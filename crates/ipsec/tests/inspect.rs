@@ -11,6 +11,7 @@ use espwire_ipsec::{
     DropReason, Explanation, Frame, Inspector, MAX_BURST, Observer, Passed, Reencryption, Replay, Sad,
     SadError, Verdict, xfrm,
 };
+use proptest::prelude::*;
 
 const VERIFIED: Verdict = Verdict::Pass(Passed::Verified);
 const NOT_ESP: Verdict = Verdict::Pass(Passed::NotEsp);
@@ -451,6 +452,95 @@ fn a_number_that_a_burst_itself_moves_on_is_read_by_the_new_window() {
     let (verdicts, seen) = inspect_seen(&mut inspector, &[first, second]);
     assert_eq!(verdicts, [VERIFIED; 2]);
     assert_eq!(seen[1].sequence, Some(0x1_0000_0001));
+}
+
+#[test]
+fn a_number_that_was_right_before_the_burst_may_be_wrong_in_it() {
+    let mut sender = Sender::gcm(1);
+    sender.esn = true;
+    let mut frame = |sequence| {
+        sender.sequence = sequence;
+        next_frame(&mut sender, b"x")
+    };
+    let (first, rest) = (frame(100), [frame((1 << 32) + 30), frame(101)]);
+    let mut inspector = inspector(&[&sender]);
+    assert_eq!(one(&mut inspector, &first), VERIFIED);
+    let (verdicts, seen) = inspect_seen(&mut inspector, &rest);
+    assert_eq!(verdicts, [VERIFIED, dropped(DropReason::AuthFail)]);
+    assert_eq!((seen[1].sequence, seen[1].verified), (Some((1 << 32) + 101), Some(false)));
+    assert!(seen[1].payload.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_burst_comes_to_what_its_frames_come_to(
+        steps in prop::collection::vec((0..10_u8, any::<u16>()), 1..80),
+        lens in prop::collection::vec(1..MAX_BURST, 1..8),
+        high in 0..2_u32,
+    ) {
+        let mut sender = Sender::gcm(1);
+        sender.esn = true;
+        let mut frames = Vec::<Vec<u8>>::new();
+        let mut last = u64::from(high) << 32 | 100;
+        for (what, much) in steps {
+            let earlier = |frames: &[Vec<u8>]| frames[usize::from(much) % frames.len()].clone();
+            match what {
+                0 | 1 if !frames.is_empty() => {
+                    let mut again = earlier(&frames);
+                    *again.last_mut().unwrap() ^= what;
+                    frames.push(again);
+                    continue;
+                }
+                // To where the low half comes round, or past half of it.
+                2 => last += (1 << 32) - u64::from(much % 200),
+                3 => last += (1 << 31) - u64::from(much % 200),
+                // A late one.
+                4 | 5 => {
+                    sender.sequence = last.saturating_sub(u64::from(much % 200));
+                    frames.push(next_frame(&mut sender, b"late"));
+                    continue;
+                }
+                _ => last += 1,
+            }
+            sender.sequence = last;
+            frames.push(next_frame(&mut sender, b"x"));
+        }
+        let (mut single, mut bursts) = (esn_inspector(&sender, high), esn_inspector(&sender, high));
+        let mut one_by_one = (Vec::new(), Vec::new());
+        for frame in &frames {
+            let (verdicts, seen) = inspect_seen(&mut single, std::slice::from_ref(frame));
+            one_by_one.0.extend(verdicts);
+            one_by_one.1.extend(seen);
+        }
+        let (mut in_bursts, mut rest) = ((Vec::new(), Vec::new()), &frames[..]);
+        for len in lens.iter().cycle() {
+            let (burst, after) = rest.split_at(rest.len().min(*len));
+            rest = after;
+            let (verdicts, seen) = inspect_seen(&mut bursts, burst);
+            in_bursts.0.extend(verdicts);
+            in_bursts.1.extend(seen.into_iter().map(|seen| Seen { index: 0, ..seen }));
+            if rest.is_empty() {
+                break;
+            }
+        }
+        prop_assert_eq!(one_by_one, in_bursts);
+        let counts = |inspector: &Inspector| inspector.sad().iter().map(|(_, counts)| *counts).collect::<Vec<_>>();
+        prop_assert_eq!(counts(&single), counts(&bursts));
+    }
+}
+
+#[test]
+fn a_second_fragment_header_does_not_make_a_fragment_whole() {
+    let sender = Sender::gcm(1).over_ipv6();
+    let mut inspector = inspector(&[&sender]);
+    let good = next_frame(&mut sender.clone(), &[3; 100]);
+    for more in [0, 1] {
+        let headers = [44, 0, 0, more, 0, 0, 0, 7, 50, 0, 0, 0, 0, 0, 0, 8];
+        let frame = ethernet(&ip(sender.src, sender.dst, 44, 0, &[&headers, &good[54..]].concat()));
+        assert_eq!(one(&mut inspector, &frame), dropped(DropReason::Malformed));
+    }
 }
 
 #[test]

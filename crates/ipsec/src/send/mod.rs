@@ -421,5 +421,6 @@ fn audit(reason: DropReason, now: Duration, sa: &Sa, outbound: &OutboundSa, ends
         src: ends.src,
         dst: ends.dst,
         flow_label: ends.flow_label,
+        flow: None,
     }
 }

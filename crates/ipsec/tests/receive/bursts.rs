@@ -154,6 +154,11 @@ proptest! {
         let (mut outcomes, mut events) = (Vec::new(), Vec::new());
         for one in &packets {
             let (mut outcome, mut told) = burst(&mut single, at(1), std::slice::from_ref(one));
+            let audited: Vec<_> = audits(&told).iter().map(|audit| audit.reason).collect();
+            match outcome[0] {
+                Outcome::Drop(reason) if reason.is_auditable() => prop_assert_eq!(audited, [reason]),
+                _ => prop_assert_eq!(audited, []),
+            }
             outcomes.append(&mut outcome);
             events.append(&mut told);
         }

@@ -86,6 +86,12 @@ fn of_what_is_refused_no_octet_is_to_be_had() {
     // What the last burst delivered is gone with the next one.
     receiver.receive_burst(at(0), &[&refused[..], &good], &mut received, &mut events);
     assert_eq!(receiver.packet(delivered), b"");
+    // Also where that one delivered another packet in its place.
+    let other = tunnelled(&mut sender, &esp::inner_udp(1, 2, b"another"));
+    receiver.receive_burst(at(0), &[&other], &mut received, &mut events);
+    let Some(&Received::Packet(newer)) = received.last() else { panic!("{received:?}") };
+    assert_eq!(receiver.packet(newer), esp::inner_udp(1, 2, b"another"));
+    assert_eq!(receiver.packet(delivered), b"");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use espwire_ipsec::{LimitKind, Resynchronization, UdpPorts};
+use espwire_ipsec::{LimitKind, Resynchronization, UdpPorts, Upper};
 
 use super::*;
 
@@ -48,11 +48,25 @@ fn each_auditable_drop_is_told_with_what_the_packet_says() {
         let (outcomes, events) = burst(&mut receiver, at(7), &[packet]);
         assert_eq!(outcomes, [dropped(reason)]);
         let (src, dst) = (Some(sender.src), Some(sender.dst));
-        let audit = Audit { reason, time: at(7), spi, sequence, src, dst, flow_label: None };
+        let audit = Audit { reason, time: at(7), spi, sequence, src, dst, flow_label: None, flow: None };
         assert_eq!(events, [Event::Audit(audit)]);
         assert!(reason.is_auditable());
     }
     assert_eq!(receive(&mut receiver, &forged), dropped(DropReason::ReplayOld));
+}
+
+#[test]
+fn the_audit_of_a_packet_that_the_sa_is_not_for_has_its_selector_values() {
+    let mut sender = Sender::gcm(0x100);
+    let mut receiver = receiver_of(&sender, "sel src 192.168.7.1/32 dst 192.168.7.2/32 proto udp dport 9");
+    let inner = esp::inner_udp(7, 8, b"x");
+    let [audit] = audits(&told(&mut receiver, &tunnelled(&mut sender, &inner)).1)[..] else { panic!() };
+    assert_eq!((audit.reason, audit.spi, audit.sequence), (DropReason::Selector, Some(0x100), Some(1)));
+    // The addresses are the outer ones, and the flow is that inside.
+    assert_eq!((audit.src, audit.dst), (Some(sender.src), Some(sender.dst)));
+    let flow = audit.flow.expect("a flow");
+    assert_eq!((flow.src, flow.protocol), ([192, 168, 7, 1].into(), Some(17)));
+    assert_eq!(flow.upper, Upper::Ports { src: 7, dst: 8 });
 }
 
 #[test]

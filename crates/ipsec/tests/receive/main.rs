@@ -6,6 +6,7 @@ mod esp;
 mod bursts;
 mod delivery;
 mod events;
+mod headers;
 mod modes;
 mod sad;
 mod selectors;

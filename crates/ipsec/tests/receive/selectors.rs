@@ -92,6 +92,45 @@ fn in_transport_mode_the_packets_own_addresses_count() {
     }
 }
 
+/// Whether an SA in transport mode takes a packet from `src`, with UDP in it.
+fn takes_from(sender: &Sender, words: &str, src: &str) -> bool {
+    let by = Sender { transport: true, ..sender.clone() };
+    let mut other = Sender { src: src.parse().unwrap(), ..by.clone() };
+    match receive(&mut receiver_of(&by, words), &packet(other.frame(17, &[0; 8]))) {
+        Outcome::Packet(_) => true,
+        Outcome::Drop(DropReason::Selector) => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn in_transport_mode_an_sa_without_addresses_in_its_selector_is_for_its_own_peer() {
+    for (sender, own, other, any) in [
+        (Sender::gcm(0x100), "10.9.0.1", "10.9.0.3", "0.0.0.0/0"),
+        (Sender::gcm(0x100).over_ipv6(), "fd09::1", "fd09::3", "::/0"),
+    ] {
+        for sel in
+            ["".to_owned(), format!("sel src {any} dst {any}"), format!("sel src {any} dst {any} proto udp")]
+        {
+            assert!(takes_from(&sender, &sel, own), "{sel}");
+            assert!(!takes_from(&sender, &sel, other), "{sel}");
+        }
+        // The rest of the selector still counts.
+        assert!(!takes_from(&sender, &format!("sel src {any} dst {any} proto tcp"), own));
+        // Behind a NAT the peer has any address.
+        let natted = Sender { encap: Some((4500, 4500)), ..sender.clone() };
+        assert!(takes_from(&natted, "", other));
+    }
+    // And so it may by its state.
+    let unknown = Sender { src: [0, 0, 0, 0].into(), ..Sender::gcm(0x100) };
+    assert!(takes_from(&unknown, "", "10.9.0.3"));
+    // Who is found by the SPI alone is so at each of its addresses.
+    let mut sender = Sender { transport: true, ..Sender::gcm(0x100) };
+    let mut receiver = receiver_of(&sender, "flag wildrecv");
+    sender.dst = [10, 9, 0, 77].into();
+    assert!(matches!(receive(&mut receiver, &packet(sender.frame(17, &[0; 8]))), Outcome::Packet(_)));
+}
+
 #[test]
 fn a_selector_of_any_address_is_for_both_families() {
     let v4 = esp::inner_udp(7, 9, b"x");
@@ -103,12 +142,14 @@ fn a_selector_of_any_address_is_for_both_families() {
         assert!(!takes("src 0.0.0.0/0 dst 0.0.0.0/0 proto tcp", inner));
     }
     assert!(!takes("src 0.0.0.0/0 dst 192.168.0.0/16", &v6));
-    // It asks for nothing, so nothing is read for it: here an extension header that lies about its length.
+}
+
+#[test]
+fn a_packet_that_has_no_flow_is_not_delivered_whatever_is_asked_for() {
     let mut sender = Sender { transport: true, ..Sender::gcm(0x100).over_ipv6() };
-    let lies = [17, 200, 0, 0, 0, 0, 0, 0];
-    let sent = packet(sender.frame(60, &lies));
-    let expected = esp::ip(sender.src, sender.dst, 60, 0, &lies);
-    assert_eq!(receive(&mut receiver_of(&sender, "sel src ::/0 dst ::/0"), &sent).packet(), expected);
-    let asking = receive(&mut receiver_of(&sender, "sel src ::/0 dst ::/0 proto udp"), &sent);
-    assert_eq!(asking, dropped(DropReason::InnerMalformed));
+    // An extension header that lies about its length.
+    let sent = packet(sender.frame(60, &[17, 200, 0, 0, 0, 0, 0, 0]));
+    for words in ["", "sel src ::/0 dst ::/0", "sel src ::/0 dst ::/0 proto udp"] {
+        assert_eq!(receive(&mut receiver_of(&sender, words), &sent), dropped(DropReason::InnerMalformed));
+    }
 }
