@@ -601,6 +601,20 @@ mod tests {
     }
 
     #[test]
+    fn a_packet_of_an_sa_that_is_gone_is_never_sealed() {
+        // An SA that is made right after often gets the memory of the one before.
+        for _ in 0..100 {
+            let mut gone = outbound(GCM, false, false, 0);
+            let mut packet = vec![0xab; gone.packet_len(20)];
+            let unsealed = gone.prepare(&mut packet, 20, 4).unwrap();
+            drop(gone);
+            let next = outbound(GCM, false, false, 0);
+            assert_eq!(seal(&next, unsealed, &mut packet).unwrap_err().places(), [0]);
+            assert!(packet.iter().all(|&octet| octet == 0));
+        }
+    }
+
+    #[test]
     fn what_is_sealed_is_opened_by_the_other_end() {
         for (suite, esn) in Suite::all().flat_map(|suite| [(suite, false), (suite, true)]) {
             // The low half goes round on the way.
