@@ -38,9 +38,14 @@ pub struct Accepted {
     pub trailer: Result<Trailer, TrailerFault>,
 }
 
-/// The packet was verified by another SA than the one that was to accept it.
+/// Why a packet was not accepted: a fault of who calls. The SA is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AnotherSa;
+pub enum Unaccepted {
+    /// Another SA has verified it, perhaps one that is no more.
+    AnotherSa,
+    /// It is not the packet that has verified: its length or ICV is another.
+    AnotherPacket,
+}
 
 /// How the high-order half of a sequence number is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,11 +193,15 @@ impl InboundSa {
     ///
     /// # Errors
     ///
-    /// [`AnotherSa`]: then nothing changes.
+    /// [`Unaccepted`]: then nothing changes. The packet is known by its length and its ICV; that what was decrypted is
+    /// as the transform left it is for who calls.
     #[inline]
-    pub fn accept(&mut self, verified: Verified, packet: &[u8]) -> Result<Accepted, AnotherSa> {
+    pub fn accept(&mut self, verified: Verified, packet: &[u8]) -> Result<Accepted, Unaccepted> {
         if verified.owner() != self.owner.mark() {
-            return Err(AnotherSa);
+            return Err(Unaccepted::AnotherSa);
+        }
+        if !verified.is_of(packet) {
+            return Err(Unaccepted::AnotherPacket);
         }
         let replay = self.window.check(verified.sequence());
         self.note(verified.sequence());
@@ -237,20 +246,6 @@ impl InboundSa {
         let prepared = self.prepared(self.inferred_high(low).wrapping_add(retry.into()), low);
         // The sum has come round where it is less.
         (prepared.sequence > self.window.top()).then_some(prepared)
-    }
-
-    /// Finishes `packet` after the transform has verified and decrypted it: accepts its sequence number, reads
-    /// its trailer and checks it.
-    ///
-    /// # Errors
-    ///
-    /// The trailer's fault. The sequence number is accepted all the same: the ICV was right.
-    ///
-    /// It takes it on trust that the packet has verified: [`accept`](Self::accept) does not.
-    #[inline]
-    pub fn finish(&mut self, prepared: &Prepared, packet: &[u8]) -> Result<Trailer, TrailerFault> {
-        self.note(prepared.sequence);
-        self.trailer(packet)
     }
 
     /// The part of `packet` that is encrypted, between IV and ICV; empty if the packet is malformed.
@@ -487,8 +482,40 @@ mod tests {
         let (a, mut b) = (InboundSa::new(key(), false, 64), InboundSa::new(key(), false, 64));
         let mut packet = sealed(5, false);
         let verified = a.open(a.prepare(&packet).unwrap(), &mut packet).unwrap();
-        assert_eq!(b.accept(verified, &packet), Err(AnotherSa));
+        assert_eq!(b.accept(verified, &packet), Err(Unaccepted::AnotherSa));
         assert_eq!(b.window().top(), 0);
+    }
+
+    #[test]
+    fn what_an_sa_that_is_gone_has_verified_is_not_accepted() {
+        // An SA that is made right after often gets the memory of the one before.
+        for _ in 0..100 {
+            let a = InboundSa::new(key(), false, 64);
+            let mut packet = sealed(5, false);
+            let verified = a.open(a.prepare(&packet).unwrap(), &mut packet).unwrap();
+            drop(a);
+            let mut b = InboundSa::new(key(), false, 64);
+            assert_eq!(b.accept(verified, &packet), Err(Unaccepted::AnotherSa));
+            assert_eq!(b.window().top(), 0);
+        }
+    }
+
+    #[test]
+    fn only_the_packet_that_has_verified_is_accepted() {
+        let mut sa = InboundSa::new(key(), false, 64);
+        let open = |sa: &InboundSa, sequence| {
+            let mut packet = sealed(sequence, false);
+            (sa.open(sa.prepare(&packet).unwrap(), &mut packet).unwrap(), packet)
+        };
+        let (other, packet) = (open(&sa, 6).1, open(&sa, 5).1);
+        let longer = [&[0; 4], &packet[..]].concat();
+        for wrong in [&other, &longer, &packet[..packet.len() - 1], &packet[..7], &[]] {
+            let verified = open(&sa, 5).0;
+            assert_eq!(sa.accept(verified, wrong), Err(Unaccepted::AnotherPacket));
+            assert_eq!(sa.window().top(), 0);
+        }
+        let verified = open(&sa, 5).0;
+        assert!(sa.accept(verified, &packet).is_ok());
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub use espwire_transform::{
     open_burst,
 };
 pub use header::Header;
-pub use inbound::{Accepted, AnotherSa, InboundSa, Malformed, Prepared};
+pub use inbound::{Accepted, InboundSa, Malformed, Prepared, Unaccepted};
 pub use outbound::{NotSealed, Numbering, OutboundSa, SealBurst, Unprepared, Unsealed};
 pub use resync::Resynchronization;
 pub use sequence::infer_high;

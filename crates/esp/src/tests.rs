@@ -141,7 +141,7 @@ fn run(esn: bool, window: u32, start: u64, numbers: &mut Numbers, seen: &mut See
         if prepared.replay == Replay::Fresh {
             seen.wraps += u64::from(read >> 32 > model.top >> 32);
             seen.late_over_a_wrap += u64::from(read >> 32 < model.top >> 32);
-            let accepted = sa.accept(Verified::invented(&sa, read), &packet).unwrap();
+            let accepted = sa.accept(Verified::invented(&sa, read, &packet), &packet).unwrap();
             assert_eq!(accepted.replay, Replay::Fresh);
             model.accept(read);
         }
