@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use espwire_esp::{IV_SECRET_LEN, InboundSa, Resynchronization, SaKey};
+use espwire_esp::{InboundSa, IvSecret, Resynchronization, SaKey};
 
 use crate::event::{Event, SaId};
 use crate::outer::NATT_PORT;
@@ -189,7 +189,7 @@ impl Sad<Sending> {
     pub fn sending<'a>(
         databases: impl IntoIterator<Item = &'a Database>,
         now: Duration,
-        mut secret: impl FnMut() -> [u8; IV_SECRET_LEN],
+        mut secret: impl FnMut() -> IvSecret,
     ) -> Result<Self, SadError> {
         let mut sad = Self::default();
         sad.add_all(databases, same_use, |sad, state| sad.insert_sending(state, now, secret()))?;
@@ -202,21 +202,11 @@ impl Sad<Sending> {
     ///
     /// As [`sending`](Self::sending), where an SA that was removed still counts; and its SPI and destination are those
     /// of another SA here, even of the same: to replace that, [`remove`](Self::remove) it first.
-    pub fn add(
-        &mut self,
-        state: &State,
-        now: Duration,
-        secret: [u8; IV_SECRET_LEN],
-    ) -> Result<usize, SadError> {
+    pub fn add(&mut self, state: &State, now: Duration, secret: IvSecret) -> Result<usize, SadError> {
         self.insert_sending(state, now, secret)
     }
 
-    fn insert_sending(
-        &mut self,
-        state: &State,
-        now: Duration,
-        secret: [u8; IV_SECRET_LEN],
-    ) -> Result<usize, SadError> {
+    fn insert_sending(&mut self, state: &State, now: Duration, secret: IvSecret) -> Result<usize, SadError> {
         let mut implicit = std::mem::take(&mut self.implicit);
         let place = self.insert(state, now, |state, sa, key| {
             let has_implicit_iv = sa.suite.is_counter_mode() && sa.suite.iv_len() == 0;
@@ -224,7 +214,7 @@ impl Sad<Sending> {
                 let reason = "another SA has this key, and both have implicit IVs: they would come twice";
                 return Err(SadError::unusable(state, state.position, reason));
             }
-            Sending::of_state(state, sa, key, now, &secret)
+            Sending::of_state(state, sa, key, now, secret)
         });
         self.implicit = implicit;
         place

@@ -38,7 +38,7 @@ fn sender_of(text: &str) -> Sender {
     let mut secret = 0;
     let sad = Sad::sending([&states], Duration::ZERO, || {
         secret += 1;
-        [secret; 32]
+        [secret; _].into()
     });
     Sender::new(sad.unwrap_or_else(|error| panic!("{error}\n{text}")))
 }
@@ -571,7 +571,7 @@ fn beet_is_for_its_selectors_addresses() {
     }
     let line = state(1, V4, &format!("mode beet {NULL} sel src 10.1.0.0/16 dst 10.2.0.2"));
     let states = xfrm::parse("test", &line).unwrap();
-    let error = Sad::sending([&states], Duration::ZERO, || [0; 32]).unwrap_err();
+    let error = Sad::sending([&states], Duration::ZERO, || [0; _].into()).unwrap_err();
     assert!(error.to_string().contains("two host addresses"), "{error}");
 }
 

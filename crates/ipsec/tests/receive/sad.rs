@@ -152,9 +152,11 @@ fn the_other_sides_add_and_remove_too() {
     observed.add(&state).unwrap();
     assert!(observed.add(&state).is_err() && observed.remove(sender.spi, sender.dst) && observed.is_empty());
     let mut sent = Sad::<espwire_ipsec::Sending>::default();
-    sent.add(&state, at(0), [1; _]).unwrap();
+    sent.add(&state, at(0), [1; _].into()).unwrap();
     assert!(
-        sent.add(&state, at(0), [1; _]).is_err() && sent.remove(sender.spi, sender.dst) && sent.is_empty()
+        sent.add(&state, at(0), [1; _].into()).is_err()
+            && sent.remove(sender.spi, sender.dst)
+            && sent.is_empty()
     );
 }
 
