@@ -1,5 +1,6 @@
 //! An SA whose packets are opened.
 
+use std::iter;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -77,13 +78,24 @@ impl InboundSa {
         Self::with(key, if esn { Extension::Known } else { Extension::None }, window)
     }
 
-    /// An SA that goes on where another left off: of the window only `top`, the highest number received, is known;
-    /// 0 for none.
+    /// An SA that goes on where another left off, with `top` the highest number received, 0 for none.
+    ///
+    /// `seen` are the numbers received besides `top`, in any order: each is refused from now on. Those not in the
+    /// window, 0 and those above `top` do nothing. A replay of any other number in the window is taken: who does not
+    /// know what was received gives the whole window, `top - window..top`, and so takes none that is late.
     #[must_use]
-    pub fn resumed(key: SaKey, esn: bool, window: u32, top: u64) -> Self {
+    pub fn resumed(
+        key: SaKey,
+        esn: bool,
+        window: u32,
+        top: u64,
+        seen: impl IntoIterator<Item = u64>,
+    ) -> Self {
         let mut sa = Self::new(key, esn, window);
-        if top > 0 {
-            sa.window.accept(top);
+        for sequence in iter::once(top).chain(seen) {
+            if (1..=top).contains(&sequence) {
+                sa.window.accept(sequence);
+            }
         }
         sa
     }
@@ -408,6 +420,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_seen_before_is_a_duplicate() {
+        for (esn, top) in [(false, 1000), (true, (5 << 32) + 10)] {
+            let seen = [top - 3, top - 63, top - 64, 0, top + 1, top - 20, u64::MAX];
+            let sa = InboundSa::resumed(key(), esn, 64, top, seen);
+            assert_eq!(sa.window().top(), top);
+            let distances = (0..64).filter(|distance| sa.window().check(top - distance) != Replay::Fresh);
+            assert_eq!(distances.collect::<Vec<_>>(), [0, 3, 20, 63]);
+            assert_eq!(sa.window().check(top - 64), Replay::Old);
+            let sa = InboundSa::resumed(key(), esn, 64, top, top - 100..top);
+            assert!((0..64).all(|distance| sa.window().check(top - distance) == Replay::Duplicate));
+        }
+        let sa = InboundSa::resumed(key(), false, 64, 0, [0, 1, 2]);
+        assert_eq!((sa.window().top(), sa.window().check(1)), (0, Replay::Fresh));
+    }
+
+    #[test]
     fn short_packets_are_malformed() {
         let sa = InboundSa::new(key(), false, 64);
         let packet = sealed(1, false);
@@ -532,7 +560,7 @@ mod tests {
 
     #[test]
     fn with_esn_and_no_window_a_packet_may_be_late() {
-        let mut sa = InboundSa::resumed(key(), true, 0, (3 << 32) + 70_000);
+        let mut sa = InboundSa::resumed(key(), true, 0, (3 << 32) + 70_000, []);
         for sequence in [(3 << 32) + 69_999, (3 << 32) + 70_000 - 65_535, (3 << 32) + 70_001, (4 << 32) + 5] {
             assert_eq!(open(&mut sa, sealed(sequence, true)), Some(sequence));
         }
@@ -571,7 +599,7 @@ mod tests {
             for epochs in 1..=7 {
                 // The number that A2.2 reads, so many times 2^32 on.
                 for low in [0_u64, 10, 1 << 31, 0xffff_ffff] {
-                    let mut sa = InboundSa::resumed(key(), true, window, top).resynchronizing(LOST);
+                    let mut sa = InboundSa::resumed(key(), true, window, top, []).resynchronizing(LOST);
                     let read = sa.prepare(&sealed(low, true)).unwrap().sequence;
                     let Some(sequence) = read.checked_add(epochs << 32) else { continue };
                     let packet = sealed(sequence, true);
@@ -601,7 +629,7 @@ mod tests {
     #[test]
     fn the_search_goes_upwards_only() {
         for top in [(9 << 32) + 500, u64::MAX - 500] {
-            let mut sa = InboundSa::resumed(key(), true, 64, top)
+            let mut sa = InboundSa::resumed(key(), true, 64, top, [])
                 .resynchronizing(Resynchronization { failures: 1, retries: 255 });
             for (n, older) in (1..=8).enumerate() {
                 let packet = sealed(top - (older << 32), true);
@@ -624,7 +652,7 @@ mod tests {
 
     #[test]
     fn forged_packets_cause_one_trial_a_second() {
-        let mut sa = InboundSa::resumed(key(), true, 64, 500).resynchronizing(LOST);
+        let mut sa = InboundSa::resumed(key(), true, 64, 500, []).resynchronizing(LOST);
         let mut forged = sealed(600, true);
         forged[20] ^= 1;
         let ahead = (1 << 32) + 600;
@@ -638,7 +666,7 @@ mod tests {
 
     #[test]
     fn a_verified_packet_clears_the_count() {
-        let mut sa = InboundSa::resumed(key(), true, 64, 500).resynchronizing(LOST);
+        let mut sa = InboundSa::resumed(key(), true, 64, 500, []).resynchronizing(LOST);
         let ahead = sealed((1 << 32) + 900, true);
         for n in 0..10 {
             assert_eq!(receive(&mut sa, &ahead, seconds(n)), None);
@@ -651,8 +679,8 @@ mod tests {
     fn nothing_is_searched_unless_it_was_asked_for_with_esn_and_known() {
         let ahead = sealed((1 << 32) + 900, true);
         let sas = [
-            InboundSa::resumed(key(), true, 64, 500),
-            InboundSa::resumed(key(), false, 64, 500).resynchronizing(LOST),
+            InboundSa::resumed(key(), true, 64, 500, []),
+            InboundSa::resumed(key(), false, 64, 500, []).resynchronizing(LOST),
             InboundSa::joined(key(), 64, 77).resynchronizing(LOST),
         ];
         for mut sa in sas {
@@ -683,7 +711,7 @@ mod tests {
             let mut packet = vec![0; 8 + suite.iv_len() + text_len + suite.icv_len()];
             packet[4..8].copy_from_slice(&77_u32.to_be_bytes());
             danger::seal_burst(&mut [Job::new(&key(), Some(2), &mut packet)]);
-            let mut sa = InboundSa::resumed(key(), true, 64, 70)
+            let mut sa = InboundSa::resumed(key(), true, 64, 70, [])
                 .resynchronizing(Resynchronization { failures: 1, retries: 2 });
             let verified = sa.failed(&mut packet, seconds(0)).unwrap();
             assert_eq!(verified.sequence(), sequence, "{suite}");

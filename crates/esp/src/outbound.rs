@@ -620,7 +620,7 @@ mod tests {
             // The low half goes round on the way.
             let last = if esn { 0x7_ffff_fffd } else { 0 };
             let mut sender = outbound(suite, esn, false, last);
-            let mut receiver = InboundSa::resumed(key(suite), esn, 64, last);
+            let mut receiver = InboundSa::resumed(key(suite), esn, 64, last, []);
             let mut packets = Vec::new();
             for n in 0..40 {
                 let payload: Vec<u8> = (0..n * 3).map(|octet| octet as u8 ^ 0x55).collect();

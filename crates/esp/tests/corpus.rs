@@ -142,7 +142,7 @@ fn every_delivered_packet_of_the_corpus_sealed_again() {
         let received = &ip[range];
         let mut opened = received.to_vec();
         let window = number(sa, "window") as u32;
-        let mut receiver = InboundSa::resumed(key(sa), sa["esn"] == true, window, number(case, "top"));
+        let mut receiver = InboundSa::resumed(key(sa), sa["esn"] == true, window, number(case, "top"), []);
         let prepared = receiver.prepare(&opened).expect(id);
         let verified = receiver.open(prepared, &mut opened).expect(id);
         let sequence = verified.sequence();

@@ -138,12 +138,15 @@ impl Sad<Observing> {
 
 impl Sad<Receiving> {
     /// The SAs of a receiver, which judges replay, there since `now`: an SA goes on from the state's `replay-seq`
-    /// and `replay-seq-hi`, with its `replay-window`, 0 for none. The same state twice is one.
+    /// and `replay-seq-hi`, with its `replay-window`, 0 for none. In that window the number it goes on from has been
+    /// seen, and what the bitmap of a printed state marks: nothing else, so that of a state of command words, which
+    /// have no bitmap, a replay of an earlier number in the window is taken. Octets and packets count on from the
+    /// state's `lifetime current`; times count from `now`. The same state twice is one.
     ///
     /// # Errors
     ///
-    /// As [`new`](Sad::new); states of one SPI and destination must also agree in selector, window, numbers, flags
-    /// and limits. A state with ESN and no window, one without ESN and a number that needs it, one whose selector
+    /// As [`new`](Sad::new); states of one SPI and destination must also agree in selector, window, numbers, flags,
+    /// limits, and what was seen and used. A state with ESN and no window, one without ESN and a number that needs it, one whose selector
     /// can't be used.
     pub fn receiving<'a>(
         databases: impl IntoIterator<Item = &'a Database>,
@@ -249,6 +252,7 @@ fn same_use(a: &State, b: &State) -> bool {
         && (a.replay_window, a.sequence, a.flags, a.extra_flags, a.tfcpad, a.limits, a.reqid)
             == (b.replay_window, b.sequence, b.flags, b.extra_flags, b.tfcpad, b.limits, b.reqid)
         && (&a.selector, a.encap) == (&b.selector, b.encap)
+        && (&a.replay_bitmap, a.used) == (&b.replay_bitmap, b.used)
 }
 
 impl<S> Sad<S> {

@@ -44,7 +44,7 @@ impl Sending {
         };
         Ok(Self {
             outbound: OutboundSa::new(key, sa.spi, numbering, secret),
-            lifetime: Lifetime::new(sa.limits, now),
+            lifetime: Lifetime::resumed(sa.limits, now, state.used),
             selectors: StateSelectors::of_state(state)?,
             headers: TunnelHeaders::of_flags(sa.flags, sa.extra_flags),
             mtu: None,

@@ -751,6 +751,16 @@ fn dummies_are_packets_for_nobody_in_every_mode() {
 }
 
 #[test]
+fn what_a_printed_state_was_used_for_counts_to_its_limits() {
+    let text = state(256, V4, &format!("mode tunnel {NULL} limit packet-hard 9"));
+    let mut states = xfrm::parse("test", &text).unwrap().states;
+    states[0].used = xfrm::Used { bytes: 512, packets: 8 };
+    let mut sender = sender_of(&states[0].listing(xfrm::Keys::Shown).with_statistics().to_string());
+    assert!(try_dummy(&mut sender, 1).is_ok());
+    assert_eq!(try_dummy(&mut sender, 1), Err(Sent::Drop(DropReason::OutExpired)));
+}
+
+#[test]
 fn dummies_count_to_the_lifetime() {
     let mut sender = tunnel(V4, "limit packet-hard 1");
     assert!(try_dummy(&mut sender, 1).is_ok());
