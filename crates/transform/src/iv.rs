@@ -127,7 +127,7 @@ mod tests {
         }
     }
 
-    /// Fails to compile if a secret's `Drop` is lost.
+    /// Fails if a secret's `Drop` is lost.
     #[test]
     fn a_secret_is_wiped_on_drop() {
         fn wiped<T: ZeroizeOnDrop>() {}
