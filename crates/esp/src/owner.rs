@@ -48,10 +48,4 @@ mod tests {
         assert_eq!(moved[1].mark(), mark);
         assert_eq!(format!("{mark:?}"), "Mark");
     }
-
-    #[test]
-    fn an_owner_that_is_gone_comes_never_again() {
-        let gone = Owner::new().mark();
-        assert!((0..1000).all(|_| Owner::new().mark() != gone));
-    }
 }

@@ -32,7 +32,7 @@ impl ReplayBitmap {
     }
 
     /// The distances of all numbers marked, in ascending order, each less than
-    /// [`MAX_REPLAY_WINDOW`](super::MAX_REPLAY_WINDOW).
+    /// [`MAX_REPLAY_WINDOW`].
     pub fn distances(&self) -> impl Iterator<Item = u32> {
         (0_u32..).step_by(WORD_BITS as usize).zip(&self.words).flat_map(|(start, &word)| {
             let mut remaining = word;
@@ -75,7 +75,7 @@ impl ReplayBitmap {
 }
 
 /// Marks the numbers at these distances below the highest. Those of
-/// [`MAX_REPLAY_WINDOW`](super::MAX_REPLAY_WINDOW) or more are left of every window, and dropped.
+/// [`MAX_REPLAY_WINDOW`] or more are left of every window, and dropped.
 impl FromIterator<u32> for ReplayBitmap {
     fn from_iter<T: IntoIterator<Item = u32>>(distances: T) -> Self {
         let mut words = Vec::new();
