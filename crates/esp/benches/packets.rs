@@ -23,8 +23,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use espwire_esp::{
-    AesKeyLen, IV_SECRET_LEN, IcvLen, InboundSa, Integrity, Job, Numbering, OpenBurst, OutboundSa, Replay,
-    SaKey, SealBurst, Status, Suite, Unsealed, danger, open_burst,
+    AesKeyLen, IcvLen, InboundSa, Integrity, Job, Numbering, OpenBurst, OutboundSa, Replay, SaKey, SealBurst,
+    Status, Suite, Unsealed, danger, open_burst,
 };
 use openssl::OpenSsl;
 
@@ -157,7 +157,7 @@ impl Cell {
         let integrity_key = vec![0xa5; suite.integrity_algorithm().map_or(0, Integrity::key_len)];
         let key = || SaKey::new(suite, &encryption_key, &integrity_key).expect("the suite's own lengths");
         let numbering = Numbering { esn: true, may_cycle: false, last: 0 };
-        let sender = OutboundSa::new(key(), 0x1001, numbering, &[7; IV_SECRET_LEN]);
+        let sender = OutboundSa::new(key(), 0x1001, numbering, [7; _].into());
         let payload_len = len.max(4).next_multiple_of(suite.block_len().max(4)) - 2;
         let packets = (0..PACKETS).map(|n| vec![n as u8; sender.packet_len(payload_len)]).collect();
         let receiver = InboundSa::new(key(), true, 64);

@@ -1,5 +1,6 @@
 //! An SA whose packets are opened.
 
+use std::iter;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -38,9 +39,14 @@ pub struct Accepted {
     pub trailer: Result<Trailer, TrailerFault>,
 }
 
-/// The packet was verified by another SA than the one that was to accept it.
+/// Why a packet was not accepted: a fault of who calls. The SA is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AnotherSa;
+pub enum Unaccepted {
+    /// Another SA has verified it, perhaps one that is no more.
+    AnotherSa,
+    /// It is not the packet that has verified: its length or ICV is another.
+    AnotherPacket,
+}
 
 /// How the high-order half of a sequence number is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,13 +78,24 @@ impl InboundSa {
         Self::with(key, if esn { Extension::Known } else { Extension::None }, window)
     }
 
-    /// An SA that goes on where another left off: of the window only `top`, the highest number received, is known;
-    /// 0 for none.
+    /// An SA that goes on where another left off, with `top` the highest number received, 0 for none.
+    ///
+    /// `seen` are the numbers received besides `top`, in any order: each is refused from now on. Those not in the
+    /// window, 0 and those above `top` do nothing. A replay of any other number in the window is taken: who does not
+    /// know what was received gives the whole window, `top - window..top`, and so takes none that is late.
     #[must_use]
-    pub fn resumed(key: SaKey, esn: bool, window: u32, top: u64) -> Self {
+    pub fn resumed(
+        key: SaKey,
+        esn: bool,
+        window: u32,
+        top: u64,
+        seen: impl IntoIterator<Item = u64>,
+    ) -> Self {
         let mut sa = Self::new(key, esn, window);
-        if top > 0 {
-            sa.window.accept(top);
+        for sequence in iter::once(top).chain(seen) {
+            if (1..=top).contains(&sequence) {
+                sa.window.accept(sequence);
+            }
         }
         sa
     }
@@ -188,11 +205,15 @@ impl InboundSa {
     ///
     /// # Errors
     ///
-    /// [`AnotherSa`]: then nothing changes.
+    /// [`Unaccepted`]: then nothing changes. The packet is known by its length and its ICV; that what was decrypted is
+    /// as the transform left it is for who calls.
     #[inline]
-    pub fn accept(&mut self, verified: Verified, packet: &[u8]) -> Result<Accepted, AnotherSa> {
+    pub fn accept(&mut self, verified: Verified, packet: &[u8]) -> Result<Accepted, Unaccepted> {
         if verified.owner() != self.owner.mark() {
-            return Err(AnotherSa);
+            return Err(Unaccepted::AnotherSa);
+        }
+        if !verified.is_of(packet) {
+            return Err(Unaccepted::AnotherPacket);
         }
         let replay = self.window.check(verified.sequence());
         self.note(verified.sequence());
@@ -237,20 +258,6 @@ impl InboundSa {
         let prepared = self.prepared(self.inferred_high(low).wrapping_add(retry.into()), low);
         // The sum has come round where it is less.
         (prepared.sequence > self.window.top()).then_some(prepared)
-    }
-
-    /// Finishes `packet` after the transform has verified and decrypted it: accepts its sequence number, reads
-    /// its trailer and checks it.
-    ///
-    /// # Errors
-    ///
-    /// The trailer's fault. The sequence number is accepted all the same: the ICV was right.
-    ///
-    /// It takes it on trust that the packet has verified: [`accept`](Self::accept) does not.
-    #[inline]
-    pub fn finish(&mut self, prepared: &Prepared, packet: &[u8]) -> Result<Trailer, TrailerFault> {
-        self.note(prepared.sequence);
-        self.trailer(packet)
     }
 
     /// The part of `packet` that is encrypted, between IV and ICV; empty if the packet is malformed.
@@ -413,6 +420,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_seen_before_is_a_duplicate() {
+        for (esn, top) in [(false, 1000), (true, (5 << 32) + 10)] {
+            let seen = [top - 3, top - 63, top - 64, 0, top + 1, top - 20, u64::MAX];
+            let sa = InboundSa::resumed(key(), esn, 64, top, seen);
+            assert_eq!(sa.window().top(), top);
+            let distances = (0..64).filter(|distance| sa.window().check(top - distance) != Replay::Fresh);
+            assert_eq!(distances.collect::<Vec<_>>(), [0, 3, 20, 63]);
+            assert_eq!(sa.window().check(top - 64), Replay::Old);
+            let sa = InboundSa::resumed(key(), esn, 64, top, top - 100..top);
+            assert!((0..64).all(|distance| sa.window().check(top - distance) == Replay::Duplicate));
+        }
+        let sa = InboundSa::resumed(key(), false, 64, 0, [0, 1, 2]);
+        assert_eq!((sa.window().top(), sa.window().check(1)), (0, Replay::Fresh));
+    }
+
+    #[test]
     fn short_packets_are_malformed() {
         let sa = InboundSa::new(key(), false, 64);
         let packet = sealed(1, false);
@@ -487,8 +510,40 @@ mod tests {
         let (a, mut b) = (InboundSa::new(key(), false, 64), InboundSa::new(key(), false, 64));
         let mut packet = sealed(5, false);
         let verified = a.open(a.prepare(&packet).unwrap(), &mut packet).unwrap();
-        assert_eq!(b.accept(verified, &packet), Err(AnotherSa));
+        assert_eq!(b.accept(verified, &packet), Err(Unaccepted::AnotherSa));
         assert_eq!(b.window().top(), 0);
+    }
+
+    #[test]
+    fn what_an_sa_that_is_gone_has_verified_is_not_accepted() {
+        // An SA that is made right after often gets the memory of the one before.
+        for _ in 0..100 {
+            let a = InboundSa::new(key(), false, 64);
+            let mut packet = sealed(5, false);
+            let verified = a.open(a.prepare(&packet).unwrap(), &mut packet).unwrap();
+            drop(a);
+            let mut b = InboundSa::new(key(), false, 64);
+            assert_eq!(b.accept(verified, &packet), Err(Unaccepted::AnotherSa));
+            assert_eq!(b.window().top(), 0);
+        }
+    }
+
+    #[test]
+    fn only_the_packet_that_has_verified_is_accepted() {
+        let mut sa = InboundSa::new(key(), false, 64);
+        let open = |sa: &InboundSa, sequence| {
+            let mut packet = sealed(sequence, false);
+            (sa.open(sa.prepare(&packet).unwrap(), &mut packet).unwrap(), packet)
+        };
+        let (other, packet) = (open(&sa, 6).1, open(&sa, 5).1);
+        let longer = [&[0; 4], &packet[..]].concat();
+        for wrong in [&other, &longer, &packet[..packet.len() - 1], &packet[..7], &[]] {
+            let verified = open(&sa, 5).0;
+            assert_eq!(sa.accept(verified, wrong), Err(Unaccepted::AnotherPacket));
+            assert_eq!(sa.window().top(), 0);
+        }
+        let verified = open(&sa, 5).0;
+        assert!(sa.accept(verified, &packet).is_ok());
     }
 
     #[test]
@@ -505,7 +560,7 @@ mod tests {
 
     #[test]
     fn with_esn_and_no_window_a_packet_may_be_late() {
-        let mut sa = InboundSa::resumed(key(), true, 0, (3 << 32) + 70_000);
+        let mut sa = InboundSa::resumed(key(), true, 0, (3 << 32) + 70_000, []);
         for sequence in [(3 << 32) + 69_999, (3 << 32) + 70_000 - 65_535, (3 << 32) + 70_001, (4 << 32) + 5] {
             assert_eq!(open(&mut sa, sealed(sequence, true)), Some(sequence));
         }
@@ -544,7 +599,7 @@ mod tests {
             for epochs in 1..=7 {
                 // The number that A2.2 reads, so many times 2^32 on.
                 for low in [0_u64, 10, 1 << 31, 0xffff_ffff] {
-                    let mut sa = InboundSa::resumed(key(), true, window, top).resynchronizing(LOST);
+                    let mut sa = InboundSa::resumed(key(), true, window, top, []).resynchronizing(LOST);
                     let read = sa.prepare(&sealed(low, true)).unwrap().sequence;
                     let Some(sequence) = read.checked_add(epochs << 32) else { continue };
                     let packet = sealed(sequence, true);
@@ -574,7 +629,7 @@ mod tests {
     #[test]
     fn the_search_goes_upwards_only() {
         for top in [(9 << 32) + 500, u64::MAX - 500] {
-            let mut sa = InboundSa::resumed(key(), true, 64, top)
+            let mut sa = InboundSa::resumed(key(), true, 64, top, [])
                 .resynchronizing(Resynchronization { failures: 1, retries: 255 });
             for (n, older) in (1..=8).enumerate() {
                 let packet = sealed(top - (older << 32), true);
@@ -597,7 +652,7 @@ mod tests {
 
     #[test]
     fn forged_packets_cause_one_trial_a_second() {
-        let mut sa = InboundSa::resumed(key(), true, 64, 500).resynchronizing(LOST);
+        let mut sa = InboundSa::resumed(key(), true, 64, 500, []).resynchronizing(LOST);
         let mut forged = sealed(600, true);
         forged[20] ^= 1;
         let ahead = (1 << 32) + 600;
@@ -611,7 +666,7 @@ mod tests {
 
     #[test]
     fn a_verified_packet_clears_the_count() {
-        let mut sa = InboundSa::resumed(key(), true, 64, 500).resynchronizing(LOST);
+        let mut sa = InboundSa::resumed(key(), true, 64, 500, []).resynchronizing(LOST);
         let ahead = sealed((1 << 32) + 900, true);
         for n in 0..10 {
             assert_eq!(receive(&mut sa, &ahead, seconds(n)), None);
@@ -624,8 +679,8 @@ mod tests {
     fn nothing_is_searched_unless_it_was_asked_for_with_esn_and_known() {
         let ahead = sealed((1 << 32) + 900, true);
         let sas = [
-            InboundSa::resumed(key(), true, 64, 500),
-            InboundSa::resumed(key(), false, 64, 500).resynchronizing(LOST),
+            InboundSa::resumed(key(), true, 64, 500, []),
+            InboundSa::resumed(key(), false, 64, 500, []).resynchronizing(LOST),
             InboundSa::joined(key(), 64, 77).resynchronizing(LOST),
         ];
         for mut sa in sas {
@@ -656,7 +711,7 @@ mod tests {
             let mut packet = vec![0; 8 + suite.iv_len() + text_len + suite.icv_len()];
             packet[4..8].copy_from_slice(&77_u32.to_be_bytes());
             danger::seal_burst(&mut [Job::new(&key(), Some(2), &mut packet)]);
-            let mut sa = InboundSa::resumed(key(), true, 64, 70)
+            let mut sa = InboundSa::resumed(key(), true, 64, 70, [])
                 .resynchronizing(Resynchronization { failures: 1, retries: 2 });
             let verified = sa.failed(&mut packet, seconds(0)).unwrap();
             assert_eq!(verified.sequence(), sequence, "{suite}");

@@ -18,7 +18,7 @@
 //!
 //! ```
 //! use espwire_esp::{
-//!     AesKeyLen, IV_SECRET_LEN, IcvLen, InboundSa, Numbering, OpenBurst, OutboundSa, Replay, SaKey, SealBurst, Suite,
+//!     AesKeyLen, IcvLen, InboundSa, IvSecret, Numbering, OpenBurst, OutboundSa, Replay, SaKey, SealBurst, Suite,
 //! };
 //!
 //! let suite = Suite::AesGcm(AesKeyLen::Aes128, IcvLen::Icv16);
@@ -26,7 +26,7 @@
 //!
 //! // The secret is to come from a cryptographic generator.
 //! let numbering = Numbering { esn: true, may_cycle: false, last: 0 };
-//! let mut sender = OutboundSa::new(key(), 0x1001, numbering, &[9; IV_SECRET_LEN]);
+//! let mut sender = OutboundSa::new(key(), 0x1001, numbering, IvSecret::from([9; 32]));
 //! let payload = b"an IP packet";
 //! let mut packet = vec![0; sender.packet_len(payload.len())];
 //! packet[sender.payload_at()..][..payload.len()].copy_from_slice(payload);
@@ -77,11 +77,11 @@ mod verified;
 mod window;
 
 pub use espwire_transform::{
-    AesKeyLen, HEADER_LEN, IV_SECRET_LEN, Icv, IcvLen, Integrity, Job, KeyError, SaKey, Status, Suite,
-    open_burst,
+    AesKeyLen, HEADER_LEN, IV_SECRET_LEN, Icv, IcvLen, Integrity, IvSecret, Job, KeyError, SaKey, Status,
+    Suite, open_burst,
 };
 pub use header::Header;
-pub use inbound::{Accepted, AnotherSa, InboundSa, Malformed, Prepared};
+pub use inbound::{Accepted, InboundSa, Malformed, Prepared, Unaccepted};
 pub use outbound::{NotSealed, Numbering, OutboundSa, SealBurst, Unprepared, Unsealed};
 pub use resync::Resynchronization;
 pub use sequence::infer_high;

@@ -1,7 +1,7 @@
 //! An SA whose packets are sealed.
 
 use espwire_transform::{
-    HEADER_LEN, IV_SECRET_LEN, IvSource, Job, SaKey, Status, Suite, ciphertext_range, danger,
+    HEADER_LEN, IvSecret, IvSource, Job, SaKey, Status, Suite, ciphertext_range, danger,
 };
 
 use crate::owner::{Mark, Owner};
@@ -68,12 +68,12 @@ impl OutboundSa {
     ///
     /// `spi` is not 0, which never names an SA (RFC 4303 §2.1): who configures SAs refuses it.
     ///
-    /// `secret` makes its IVs: from a cryptographic generator, another one for each SA and each start
+    /// `secret` makes its IVs, and is wiped: from a cryptographic generator, another one for each SA and each start
     /// ([`IvSource::new`]). With an implicit IV (RFC 8750) only the number keeps IVs apart: such a key must not be
     /// another SA's, nor be numbered from the start again.
     #[must_use]
-    pub fn new(key: SaKey, spi: u32, numbering: Numbering, secret: &[u8; IV_SECRET_LEN]) -> Self {
-        let ivs = IvSource::new(key.suite(), secret);
+    pub fn new(key: SaKey, spi: u32, numbering: Numbering, secret: IvSecret) -> Self {
+        let ivs = IvSource::new(key.suite(), &secret);
         let Numbering { esn, may_cycle, last } = numbering;
         let may_cycle = may_cycle && !esn && !key.suite().is_counter_mode();
         Self { key, spi, esn, may_cycle, count: last, ivs, forced_iv: None, owner: Owner::new() }
@@ -325,7 +325,7 @@ mod tests {
     }
 
     fn outbound(suite: Suite, esn: bool, may_cycle: bool, last: u64) -> OutboundSa {
-        OutboundSa::new(key(suite), SPI, Numbering { esn, may_cycle, last }, &[3; IV_SECRET_LEN])
+        OutboundSa::new(key(suite), SPI, Numbering { esn, may_cycle, last }, [3; _].into())
     }
 
     fn seal(sa: &OutboundSa, unsealed: Unsealed, packet: &mut [u8]) -> Result<(), NotSealed> {
@@ -601,12 +601,26 @@ mod tests {
     }
 
     #[test]
+    fn a_packet_of_an_sa_that_is_gone_is_never_sealed() {
+        // An SA that is made right after often gets the memory of the one before.
+        for _ in 0..100 {
+            let mut gone = outbound(GCM, false, false, 0);
+            let mut packet = vec![0xab; gone.packet_len(20)];
+            let unsealed = gone.prepare(&mut packet, 20, 4).unwrap();
+            drop(gone);
+            let next = outbound(GCM, false, false, 0);
+            assert_eq!(seal(&next, unsealed, &mut packet).unwrap_err().places(), [0]);
+            assert!(packet.iter().all(|&octet| octet == 0));
+        }
+    }
+
+    #[test]
     fn what_is_sealed_is_opened_by_the_other_end() {
         for (suite, esn) in Suite::all().flat_map(|suite| [(suite, false), (suite, true)]) {
             // The low half goes round on the way.
             let last = if esn { 0x7_ffff_fffd } else { 0 };
             let mut sender = outbound(suite, esn, false, last);
-            let mut receiver = InboundSa::resumed(key(suite), esn, 64, last);
+            let mut receiver = InboundSa::resumed(key(suite), esn, 64, last, []);
             let mut packets = Vec::new();
             for n in 0..40 {
                 let payload: Vec<u8> = (0..n * 3).map(|octet| octet as u8 ^ 0x55).collect();

@@ -110,7 +110,7 @@ struct Seen {
 fn run(esn: bool, window: u32, start: u64, numbers: &mut Numbers, seen: &mut Seen) {
     let start = if esn { start } else { start & u64::from(u32::MAX) };
     let key = SaKey::new(SUITE, &[], &[1; 20]).unwrap();
-    let mut sa = InboundSa::resumed(key, esn, window, start);
+    let mut sa = InboundSa::resumed(key, esn, window, start, []);
     let mut model = Model { esn, window: window.into(), top: start, seen: BTreeSet::from([start]) };
     let mut packet = [0; PACKET_LEN];
     for _ in 0..STEPS {
@@ -141,7 +141,7 @@ fn run(esn: bool, window: u32, start: u64, numbers: &mut Numbers, seen: &mut See
         if prepared.replay == Replay::Fresh {
             seen.wraps += u64::from(read >> 32 > model.top >> 32);
             seen.late_over_a_wrap += u64::from(read >> 32 < model.top >> 32);
-            let accepted = sa.accept(Verified::invented(&sa, read), &packet).unwrap();
+            let accepted = sa.accept(Verified::invented(&sa, read, &packet), &packet).unwrap();
             assert_eq!(accepted.replay, Replay::Fresh);
             model.accept(read);
         }

@@ -6,12 +6,18 @@ use crate::header::Header;
 use crate::inbound::{InboundSa, Prepared};
 use crate::owner::Mark;
 
+/// As many octets as the shortest ICV has.
+const ICV_OCTETS: usize = 8;
+
 /// A packet whose ICV was right, now decrypted: the only thing by which an SA's window moves
-/// ([`InboundSa::accept`]). Only the transform makes one, and it serves once.
+/// ([`InboundSa::accept`]). Only the transform makes one, and it serves once, for the packet and the SA that it is of.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Verified {
     sequence: u64,
+    packet_len: usize,
+    /// The last octets of the ICV, which the transform leaves as they are.
+    icv: Option<[u8; ICV_OCTETS]>,
     owner: Mark,
 }
 
@@ -37,19 +43,32 @@ impl Verified {
         self.owner
     }
 
+    /// Whether it is this packet that has verified, by its length and ICV.
+    #[inline]
+    pub(crate) fn is_of(&self, packet: &[u8]) -> bool {
+        // Both are the packet's own and no secret: the ICV has been compared.
+        self.packet_len == packet.len() && self.icv == packet.last_chunk().copied()
+    }
+
     /// What `packet` is once its job is done. The low half is the packet's own: `prepared` may be anybody's.
     #[inline]
     fn alleged(sa: &InboundSa, prepared: &Prepared, packet: &[u8]) -> Self {
         let high = u64::from(sa.esn_high(prepared).unwrap_or(0)) << 32;
         // A packet without a number has no ICV either.
         let low = Header::read(packet).map_or(0, |header| header.sequence_low);
-        Self { sequence: high | u64::from(low), owner: sa.owner().mark() }
+        Self::of(sa, high | u64::from(low), packet)
+    }
+
+    #[inline]
+    fn of(sa: &InboundSa, sequence: u64, packet: &[u8]) -> Self {
+        let icv = packet.last_chunk().copied();
+        Self { sequence, packet_len: packet.len(), icv, owner: sa.owner().mark() }
     }
 
     /// What no packet stands behind.
     #[cfg(test)]
-    pub(crate) fn invented(sa: &InboundSa, sequence: u64) -> Self {
-        Self { sequence, owner: sa.owner().mark() }
+    pub(crate) fn invented(sa: &InboundSa, sequence: u64, packet: &[u8]) -> Self {
+        Self::of(sa, sequence, packet)
     }
 }
 

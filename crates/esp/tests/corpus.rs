@@ -10,8 +10,8 @@ use std::io::{BufRead, BufReader};
 use std::ops::Range;
 
 use espwire_esp::{
-    AesKeyLen, IV_SECRET_LEN, IcvLen, InboundSa, Integrity, Numbering, OutboundSa, SaKey, SealBurst, Suite,
-    Unprepared, danger,
+    AesKeyLen, IcvLen, InboundSa, Integrity, Numbering, OutboundSa, SaKey, SealBurst, Suite, Unprepared,
+    danger,
 };
 use serde_json::Value;
 
@@ -67,7 +67,7 @@ fn key(sa: &Value) -> SaKey {
 
 fn sender(sa: &Value, last: u64) -> OutboundSa {
     let numbering = Numbering { esn: sa["esn"] == true, may_cycle: false, last };
-    OutboundSa::new(key(sa), number(sa, "spi") as u32, numbering, &[1; IV_SECRET_LEN])
+    OutboundSa::new(key(sa), number(sa, "spi") as u32, numbering, [1; _].into())
 }
 
 /// The next packet, of `packet_len` octets, under `iv`.
@@ -142,7 +142,7 @@ fn every_delivered_packet_of_the_corpus_sealed_again() {
         let received = &ip[range];
         let mut opened = received.to_vec();
         let window = number(sa, "window") as u32;
-        let mut receiver = InboundSa::resumed(key(sa), sa["esn"] == true, window, number(case, "top"));
+        let mut receiver = InboundSa::resumed(key(sa), sa["esn"] == true, window, number(case, "top"), []);
         let prepared = receiver.prepare(&opened).expect(id);
         let verified = receiver.open(prepared, &mut opened).expect(id);
         let sequence = verified.sequence();

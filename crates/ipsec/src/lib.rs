@@ -80,7 +80,7 @@ mod verdict;
 pub mod xfrm;
 
 pub use boundary::{Departed, Inbound, Outbound};
-pub use espwire_esp::{HEADER_LEN, IV_SECRET_LEN, Icv, Replay, Resynchronization, Suite};
+pub use espwire_esp::{HEADER_LEN, IV_SECRET_LEN, Icv, IvSecret, Replay, Resynchronization, Suite};
 pub use event::{Audit, Event, LimitKind, SaId};
 pub use explanation::{Decrypted, Explanation, Observer, Reencryption};
 pub use flow::{Flow, Upper};

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::event::{Event, LimitKind, SaId};
-use crate::xfrm::{Limit, Limits};
+use crate::xfrm::{Limit, Limits, Used};
 
 /// A limit that was reached, told once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,13 +54,25 @@ impl Lifetime {
         Self { limits, added: now, used: None, bytes: 0, packets: 0, told: 0, ended: None }
     }
 
+    /// That of an SA which is there since `now`, and had been used for so much before. Its octets and packets go on from
+    /// that, so that a limit which was reached is still reached. Its times begin at `now`: those of its first life are
+    /// not known, and no limit comes earlier than it should. A soft limit that was told is told again, once.
+    ///
+    /// [`Used::bytes`] may be Linux's count, which leaves out padding.
+    #[must_use]
+    pub fn resumed(limits: Limits, now: Duration, used: Used) -> Self {
+        let Used { bytes, packets } = used;
+        let since = (packets > 0).then_some(now);
+        Self { used: since, bytes, packets, ..Self::new(limits, now) }
+    }
+
     /// Since when it is there.
     #[must_use]
     pub fn added(&self) -> Duration {
         self.added
     }
 
-    /// When its first packet was counted.
+    /// When its first packet was counted; of one that had been used before, when it was added.
     #[must_use]
     pub fn used(&self) -> Option<Duration> {
         self.used
@@ -219,6 +231,23 @@ mod tests {
         assert_eq!(packet(&mut life, 0, 9), said(true, "Bytes! "));
         assert_eq!(packet(&mut life, 0, 0), said(false, ""));
         assert_eq!(life.ended(), Some(Bytes));
+    }
+
+    #[test]
+    fn what_was_used_before_counts() {
+        let used = Used { bytes: 90, packets: 3 };
+        let resumed = |soft, hard| Lifetime::resumed(Limits { soft, hard }, at(0), used);
+        let mut life = resumed(Limit { packets: Some(2), ..NONE }, Limit { bytes: Some(100), ..NONE });
+        assert_eq!((life.bytes(), life.packets(), life.added(), life.used()), (90, 3, at(0), Some(at(0))));
+        assert_eq!(packet(&mut life, 0, 9), said(true, "Packets "));
+        assert_eq!(packet(&mut life, 0, 1), said(true, "Bytes! "));
+        assert_eq!((life.bytes(), life.packets()), (100, 5));
+        for hard in [Limit { bytes: Some(90), ..NONE }, Limit { packets: Some(3), ..NONE }] {
+            assert!(resumed(NONE, hard).is_over(at(0)));
+        }
+        assert!(!resumed(NONE, Limit { since_used: Some(5), ..NONE }).is_over(at(4)));
+        assert!(resumed(NONE, Limit { since_used: Some(5), ..NONE }).is_over(at(5)));
+        assert_eq!(Lifetime::resumed(Limits::default(), at(0), Used::default()), lifetime(NONE, NONE));
     }
 
     #[test]

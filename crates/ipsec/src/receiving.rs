@@ -48,10 +48,12 @@ impl Receiving {
             );
         }
         let top = u64::from(state.sequence.seq_hi) << 32 | u64::from(state.sequence.seq);
+        let below_top = state.replay_bitmap.distances();
+        let seen = below_top.filter_map(|distance| top.checked_sub(distance.into()));
         let has_flag = |name| sa.flags.names().any(|flag| flag == name);
         Ok(Self {
-            inbound: InboundSa::resumed(key, sa.esn, sa.replay_window, top),
-            lifetime: Lifetime::new(sa.limits, now),
+            inbound: InboundSa::resumed(key, sa.esn, sa.replay_window, top, seen),
+            lifetime: Lifetime::resumed(sa.limits, now, state.used),
             selectors: StateSelectors::of_receiving_state(state)?,
             keeps_ecn: has_flag("noecn"),
             copies_dscp: has_flag("decap-dscp"),

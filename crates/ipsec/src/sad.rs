@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use espwire_esp::{IV_SECRET_LEN, InboundSa, Resynchronization, SaKey};
+use espwire_esp::{InboundSa, IvSecret, Resynchronization, SaKey};
 
 use crate::event::{Event, SaId};
 use crate::outer::NATT_PORT;
@@ -138,7 +138,10 @@ impl Sad<Observing> {
 
 impl Sad<Receiving> {
     /// The SAs of a receiver, which judges replay, there since `now`: an SA goes on from the state's `replay-seq`
-    /// and `replay-seq-hi`, with its `replay-window`, 0 for none. The same state twice is one.
+    /// and `replay-seq-hi`, with its `replay-window`, 0 for none. In that window the number it goes on from has been
+    /// seen, and what the bitmap of a printed state marks: nothing else, so that of a state of command words, which
+    /// have no bitmap, a replay of an earlier number in the window is taken. Octets and packets count on from the
+    /// state's `lifetime current`; times count from `now`. The same state twice is one.
     ///
     /// A state in transport mode whose selector names no addresses is for packets from the state's own source alone:
     /// with the keys of one peer nobody sends as another. Two have no such bound, and need a selector where peers
@@ -147,8 +150,8 @@ impl Sad<Receiving> {
     ///
     /// # Errors
     ///
-    /// As [`new`](Sad::new); states of one SPI and destination must also agree in selector, window, numbers, flags
-    /// and limits. A state with ESN and no window, one without ESN and a number that needs it, one whose selector
+    /// As [`new`](Sad::new); states of one SPI and destination must also agree in selector, window, numbers, flags,
+    /// limits, and what was seen and used. A state with ESN and no window, one without ESN and a number that needs it, one whose selector
     /// can't be used.
     pub fn receiving<'a>(
         databases: impl IntoIterator<Item = &'a Database>,
@@ -194,7 +197,7 @@ impl Sad<Sending> {
     pub fn sending<'a>(
         databases: impl IntoIterator<Item = &'a Database>,
         now: Duration,
-        mut secret: impl FnMut() -> [u8; IV_SECRET_LEN],
+        mut secret: impl FnMut() -> IvSecret,
     ) -> Result<Self, SadError> {
         let mut sad = Self::default();
         sad.add_all(databases, same_use, |sad, state| sad.insert_sending(state, now, secret()))?;
@@ -207,21 +210,11 @@ impl Sad<Sending> {
     ///
     /// As [`sending`](Self::sending), where an SA that was removed still counts; and its SPI and destination are those
     /// of another SA here, even of the same: to replace that, [`remove`](Self::remove) it first.
-    pub fn add(
-        &mut self,
-        state: &State,
-        now: Duration,
-        secret: [u8; IV_SECRET_LEN],
-    ) -> Result<usize, SadError> {
+    pub fn add(&mut self, state: &State, now: Duration, secret: IvSecret) -> Result<usize, SadError> {
         self.insert_sending(state, now, secret)
     }
 
-    fn insert_sending(
-        &mut self,
-        state: &State,
-        now: Duration,
-        secret: [u8; IV_SECRET_LEN],
-    ) -> Result<usize, SadError> {
+    fn insert_sending(&mut self, state: &State, now: Duration, secret: IvSecret) -> Result<usize, SadError> {
         let mut implicit = std::mem::take(&mut self.implicit);
         let place = self.insert(state, now, |state, sa, key| {
             let has_implicit_iv = sa.suite.is_counter_mode() && sa.suite.iv_len() == 0;
@@ -229,7 +222,7 @@ impl Sad<Sending> {
                 let reason = "another SA has this key, and both have implicit IVs: they would come twice";
                 return Err(SadError::unusable(state, state.position, reason));
             }
-            Sending::of_state(state, sa, key, now, &secret)
+            Sending::of_state(state, sa, key, now, secret)
         });
         self.implicit = implicit;
         place
@@ -264,6 +257,7 @@ fn same_use(a: &State, b: &State) -> bool {
         && (a.replay_window, a.sequence, a.flags, a.extra_flags, a.tfcpad, a.limits, a.reqid)
             == (b.replay_window, b.sequence, b.flags, b.extra_flags, b.tfcpad, b.limits, b.reqid)
         && (&a.selector, a.encap) == (&b.selector, b.encap)
+        && (&a.replay_bitmap, a.used) == (&b.replay_bitmap, b.used)
 }
 
 impl<S> Sad<S> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use espwire_esp::{IV_SECRET_LEN, Numbering, OutboundSa, SaKey};
+use espwire_esp::{IvSecret, Numbering, OutboundSa, SaKey};
 
 use crate::lifetime::Lifetime;
 use crate::sa::Sa;
@@ -35,7 +35,7 @@ impl Sending {
         sa: &Sa,
         key: SaKey,
         now: Duration,
-        secret: &[u8; IV_SECRET_LEN],
+        secret: IvSecret,
     ) -> Result<Self, SadError> {
         let numbering = Numbering {
             esn: sa.esn,
@@ -44,7 +44,7 @@ impl Sending {
         };
         Ok(Self {
             outbound: OutboundSa::new(key, sa.spi, numbering, secret),
-            lifetime: Lifetime::new(sa.limits, now),
+            lifetime: Lifetime::resumed(sa.limits, now, state.used),
             selectors: StateSelectors::of_state(state)?,
             headers: TunnelHeaders::of_flags(sa.flags, sa.extra_flags),
             mtu: None,

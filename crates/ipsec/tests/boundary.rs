@@ -33,7 +33,7 @@ fn template(words: &str) -> String {
 
 fn outbound(text: &str, unmatched: Unmatched) -> Outbound {
     let text = xfrm::parse("test", text).expect("text");
-    let sad = Sad::sending([&text], NOW, || [7; _]).expect("SAs");
+    let sad = Sad::sending([&text], NOW, || [7; _].into()).expect("SAs");
     Outbound::new(Spd::new([&text], unmatched).expect("policies"), Sender::new(sad))
 }
 

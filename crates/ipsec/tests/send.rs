@@ -38,7 +38,7 @@ fn sender_of(text: &str) -> Sender {
     let mut secret = 0;
     let sad = Sad::sending([&states], Duration::ZERO, || {
         secret += 1;
-        [secret; 32]
+        [secret; _].into()
     });
     Sender::new(sad.unwrap_or_else(|error| panic!("{error}\n{text}")))
 }
@@ -571,7 +571,7 @@ fn beet_is_for_its_selectors_addresses() {
     }
     let line = state(1, V4, &format!("mode beet {NULL} sel src 10.1.0.0/16 dst 10.2.0.2"));
     let states = xfrm::parse("test", &line).unwrap();
-    let error = Sad::sending([&states], Duration::ZERO, || [0; 32]).unwrap_err();
+    let error = Sad::sending([&states], Duration::ZERO, || [0; _].into()).unwrap_err();
     assert!(error.to_string().contains("two host addresses"), "{error}");
 }
 
@@ -753,6 +753,16 @@ fn dummies_are_packets_for_nobody_in_every_mode() {
     assert_eq!(try_dummy(&mut sender, 500), Err(Sent::Drop(DropReason::OutTooLong)));
     sender.set_mtu(None);
     assert_eq!(try_dummy(&mut sender, usize::MAX), Err(Sent::Drop(DropReason::OutTooLong)));
+}
+
+#[test]
+fn what_a_printed_state_was_used_for_counts_to_its_limits() {
+    let text = state(256, V4, &format!("mode tunnel {NULL} limit packet-hard 9"));
+    let mut states = xfrm::parse("test", &text).unwrap().states;
+    states[0].used = xfrm::Used { bytes: 512, packets: 8 };
+    let mut sender = sender_of(&states[0].listing(xfrm::Keys::Shown).with_statistics().to_string());
+    assert!(try_dummy(&mut sender, 1).is_ok());
+    assert_eq!(try_dummy(&mut sender, 1), Err(Sent::Drop(DropReason::OutExpired)));
 }
 
 #[test]

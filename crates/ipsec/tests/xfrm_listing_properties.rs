@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use espwire_ipsec::xfrm::{
     self, Action, Algorithm, Database, Dir, Encap, EncapKind, ExtraFlags, Flags, Key, Keys, Level, Limit,
     Limits, Mark, Mode, Offload, Policy, PolicyType, Position, Prefix, Proto, SaDirection, Selector,
-    SequenceContext, State, Template,
+    SequenceContext, State, Template, Used,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -89,7 +89,8 @@ prop_compose! {
         (spi, reqid, mode) in (1..=u32::MAX, any::<u32>(), select(&MODES[..])),
         (flags, extra_flags, acquire_seq) in (any::<u8>(), any::<u32>(), any::<u32>()),
         replay_window in prop_oneof![0..=70_u32, 0..=xfrm::MAX_REPLAY_WINDOW],
-        sequence in any::<[u32; 4]>(),
+        (sequence, below_seq) in (any::<[u32; 4]>(), vec(prop_oneof![0..70_u32, 0..xfrm::MAX_REPLAY_WINDOW], 0..9)),
+        used in any::<(u64, u64)>().prop_map(|(bytes, packets)| Used { bytes, packets }),
         pair in option::of((algorithm(&["cbc(aes)", "ecb(cipher_null)"], false),
             option::of(algorithm(&["hmac(sha256)", "digest_null", "hmac(unheard-of)"], true)))),
         aead in algorithm(&["rfc4106(gcm(aes))", "rfc7539esp(chacha20,poly1305)"], true),
@@ -109,7 +110,8 @@ prop_compose! {
         let (encryption, integrity) = pair.clone().map_or((None, None), |(enc, auth)| (Some(enc), auth));
         State {
             reqid, flags, acquire_seq, replay_window, encryption, integrity, mark, output_mark, if_id, tfcpad, cpu,
-            direction, context, limits,
+            direction, context, limits, used,
+            replay_bitmap: below_seq.into_iter().filter(|n| *n < if esn_context { replay_window } else { 32 }).collect(),
             extra_flags: ExtraFlags::from_bits(extra_flags),
             sequence: SequenceContext { seq, oseq, seq_hi: high(seq_hi), oseq_hi: high(oseq_hi) },
             aead: pair.is_none().then_some(aead),
@@ -179,7 +181,7 @@ fn without_statistics(database: &mut Database) {
         selector.icmp_code = selector.icmp_code.filter(|_| selector.proto != Some(135));
     };
     for state in &mut database.states {
-        state.limits = Limits::default();
+        (state.limits, state.used) = (Limits::default(), Used::default());
         (state.extra_flags, state.acquire_seq) = (ExtraFlags::default(), 0);
         state.selector.iter_mut().for_each(plain);
     }

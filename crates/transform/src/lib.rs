@@ -82,7 +82,7 @@ mod suite;
 mod tests;
 
 pub use icv::Icv;
-pub use iv::{IV_SECRET_LEN, IvSource};
+pub use iv::{IV_SECRET_LEN, IvSecret, IvSource};
 pub use job::{Job, Status, open_burst};
 pub use key::{KeyError, MAX_INTEGRITY_KEY_LEN, SaKey};
 pub use suite::{AesKeyLen, HEADER_LEN, IcvLen, Integrity, Suite, ciphertext_range};

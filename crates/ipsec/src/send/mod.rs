@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use espwire_esp::{IV_SECRET_LEN, OutboundSa, SealBurst, Unprepared, Unsealed};
+use espwire_esp::{IvSecret, OutboundSa, SealBurst, Unprepared, Unsealed};
 
 use crate::event::{Audit, Event};
 use crate::flow::Flow;
@@ -117,12 +117,7 @@ impl Sender {
     /// # Errors
     ///
     /// As [`Sad::sending`]; and its SPI and destination are those of another SA here: [`remove`](Self::remove) it first.
-    pub fn add(
-        &mut self,
-        state: &State,
-        now: Duration,
-        secret: [u8; IV_SECRET_LEN],
-    ) -> Result<usize, SadError> {
+    pub fn add(&mut self, state: &State, now: Duration, secret: IvSecret) -> Result<usize, SadError> {
         let place = self.sad.add(state, now, secret)?;
         self.join(place);
         Ok(place)

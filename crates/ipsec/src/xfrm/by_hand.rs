@@ -28,7 +28,7 @@ use std::net::IpAddr;
 use super::value::Family;
 use super::{
     Action, Algorithm, Dir, ExtraFlags, Flags, Key, Level, Limits, Mode, Policy, PolicyType, Position,
-    Prefix, Proto, Selector, SequenceContext, State, Template,
+    Prefix, Proto, ReplayBitmap, Selector, SequenceContext, State, Template, Used,
 };
 
 /// What a state or policy that was in no text is called: its `source_name`, for errors. It may be replaced.
@@ -73,6 +73,7 @@ impl State {
             aead: None,
             encap: None,
             sequence: SequenceContext::default(),
+            replay_bitmap: ReplayBitmap::default(),
             acquire_seq: 0,
             selector: None,
             mark: None,
@@ -84,6 +85,7 @@ impl State {
             direction: None,
             cpu: None,
             limits: Limits::default(),
+            used: Used::default(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! States and policies as `ip xfrm state` and `ip xfrm policy` print them.
 //!
 //! What is printed is, octet for octet, what iproute2 6.1 prints (also with `-s`) on a little-endian Linux to which the
-//! same state or policy was added, apart from counters: the bitmap, what was used of the lifetimes, the statistics
-//! and the times are not kept, and stand here as 0, `-` for times. Linux completes what it is told, and so does
+//! same state or policy was added, apart from the statistics and the times, which are not kept, and stand here as 0,
+//! `-` for times. Linux completes what it is told, and so does
 //! this: names of algorithms, the ICV length of `auth`, a selector for all if there is none (but with `flag af-unspec`).
 //! Where later versions print more than 6.1, it is printed as they do: `mode packet`, `dir`, `pcpu-num`.
 //!
@@ -13,7 +13,9 @@ use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::value;
-use super::{Database, Limits, Mark, Mode, Offload, Policy, Prefix, Proto, SaDirection, Selector, State};
+use super::{
+    Database, Limits, Mark, Mode, Offload, Policy, Prefix, Proto, SaDirection, Selector, State, Used,
+};
 use super::{listing_policy, listing_state};
 
 /// Whether keys are printed.
@@ -242,8 +244,8 @@ pub(super) fn if_id(f: &mut Formatter<'_>, if_id: Option<u32>) -> fmt::Result {
     }
 }
 
-/// The lines that `-s` prints of limits, and of what was used of them: nothing, as that is not kept.
-pub(super) fn lifetimes(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
+/// The lines that `-s` prints of limits, and of what was used of them; times are not kept.
+pub(super) fn lifetimes(f: &mut Formatter<'_>, limits: &Limits, used: Used) -> fmt::Result {
     let Limits { soft, hard } = limits;
     f.write_str("\tlifetime config:\n")?;
     let amounts = [("bytes", soft.bytes, hard.bytes), ("packets", soft.packets, hard.packets)];
@@ -256,7 +258,8 @@ pub(super) fn lifetimes(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
         let [soft, hard] = [soft, hard].map(|seconds| seconds.unwrap_or(0));
         writeln!(f, "\t  expire {since}: soft {soft}(sec), hard {hard}(sec)")?;
     }
-    f.write_str("\tlifetime current:\n\t  0(bytes), 0(packets)\n\t  add - use -\n")
+    let Used { bytes, packets } = used;
+    writeln!(f, "\tlifetime current:\n\t  {bytes}(bytes), {packets}(packets)\n\t  add - use -")
 }
 
 struct Amount(Option<u64>);

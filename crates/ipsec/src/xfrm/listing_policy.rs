@@ -5,7 +5,7 @@ use std::fmt::{self, Formatter};
 use super::listing::{self, Address, Style};
 use super::listing_state::flags;
 use super::policy_words::FLAGS;
-use super::{Action, Dir, Level, Policy, PolicyType, Template};
+use super::{Action, Dir, Level, Policy, PolicyType, Template, Used};
 
 /// Writes all lines of a policy.
 pub(super) fn write(f: &mut Formatter<'_>, policy: &Policy, style: Style) -> fmt::Result {
@@ -15,7 +15,7 @@ pub(super) fn write(f: &mut Formatter<'_>, policy: &Policy, style: Style) -> fmt
     }
     second_line(f, policy, style)?;
     if style.statistics {
-        listing::lifetimes(f, &policy.limits)?;
+        listing::lifetimes(f, &policy.limits, Used::default())?;
     }
     listing::marks(f, policy.mark, None)?;
     policy.templates.iter().try_for_each(|one| template(f, one, style))?;

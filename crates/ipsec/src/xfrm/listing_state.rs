@@ -42,7 +42,7 @@ pub(super) fn write(f: &mut Formatter<'_>, state: &State, style: Style) -> fmt::
     }
     selector(f, state, style)?;
     if style.statistics {
-        listing::lifetimes(f, &state.limits)?;
+        listing::lifetimes(f, &state.limits, state.used)?;
         f.write_str("\tstats:\n\t  replay-window 0 replay 0 failed 0\n")?;
     }
     if let Some(context) = &state.context {
@@ -129,18 +129,20 @@ fn key(f: &mut Formatter<'_>, algorithm: &Algorithm, style: Style) -> fmt::Resul
     Ok(())
 }
 
-/// The sequence numbers; the bitmap with them is not kept.
+/// The sequence numbers and the bitmap.
 fn sequence(f: &mut Formatter<'_>, state: &State) -> fmt::Result {
     let SequenceContext { seq, seq_hi, oseq, oseq_hi } = state.sequence;
     if !has_esn_context(state) {
-        return writeln!(f, "\tanti-replay context: seq {seq:#x}, oseq {oseq:#x}, bitmap 0x00000000");
+        let bitmap = state.replay_bitmap.plain();
+        return writeln!(f, "\tanti-replay context: seq {seq:#x}, oseq {oseq:#x}, bitmap {bitmap:#010x}");
     }
-    let words = state.replay_window.div_ceil(32);
+    let ring = state.replay_bitmap.ring(state.replay_window, seq);
     f.write_str("\tanti-replay esn context:\n")?;
     writeln!(f, "\t seq-hi {seq_hi:#x}, seq {seq:#x}, oseq-hi {oseq_hi:#x}, oseq {oseq:#x}")?;
-    write!(f, "\t replay_window {}, bitmap-length {words}", state.replay_window)?;
-    for word in 0..words {
-        f.write_str(if word % 8 == 0 { "\n\t 00000000 " } else { "00000000 " })?;
+    write!(f, "\t replay_window {}, bitmap-length {}", state.replay_window, ring.len())?;
+    // From the highest word to the lowest, eight in a line.
+    for (n, word) in ring.iter().rev().enumerate() {
+        write!(f, "{}{word:08x} ", if n % 8 == 0 { "\n\t " } else { "" })?;
     }
     f.write_str("\n")
 }

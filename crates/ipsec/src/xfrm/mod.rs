@@ -46,6 +46,7 @@ mod policy_words;
 mod printed;
 mod printed_policy;
 mod printed_state;
+mod replay_bitmap;
 mod selector;
 mod shell;
 mod state;
@@ -62,9 +63,10 @@ pub use error::{Error, Reason};
 pub use linux::NotLoadable;
 pub use listing::{Keys, Listing};
 pub use policy::{Action, Dir, Level, Policy, PolicyType, Prefix, Selector, Template};
+pub use replay_bitmap::ReplayBitmap;
 pub use state::{
     Encap, EncapKind, ExtraFlags, Flags, Limit, Limits, Mark, Mode, Offload, Proto, SaDirection,
-    SequenceContext, State,
+    SequenceContext, State, Used,
 };
 
 use command::Reader;

@@ -8,7 +8,7 @@ use super::selector;
 use super::shell::Scanner;
 use super::value::{self, Bounds};
 use super::word::{Word, Words};
-use super::{Limits, MAX_WORDS, Mark, Offload, Position, printed_policy, state_words};
+use super::{Limits, MAX_WORDS, Mark, Offload, Position, Used, printed_policy, state_words};
 
 /// The lines of something printed.
 #[derive(Debug)]
@@ -268,6 +268,7 @@ impl Words<'_, '_> {
 #[derive(Debug, Default)]
 pub(super) struct Common {
     pub(super) limits: Limits,
+    pub(super) used: Used,
     pub(super) mark: Option<Mark>,
     pub(super) output_mark: Option<Mark>,
     pub(super) if_id: Option<u32>,
@@ -308,7 +309,7 @@ impl Common {
         Ok(true)
     }
 
-    /// Reads the lines `lifetime config:` or `lifetime current:` and those after it. The latter are not kept.
+    /// Reads the lines `lifetime config:` or `lifetime current:` and those after it. Times are not kept.
     fn lifetime(&mut self, lines: &mut Lines<'_>) -> Parsed<()> {
         let mut words = lines.line()?;
         words.take();
@@ -320,8 +321,9 @@ impl Common {
         lines.once(if is_current { "lifetime current:" } else { "lifetime config:" })?;
         if is_current {
             let mut words = lines.line()?;
-            words.amount("(bytes),")?;
-            words.amount("(packets)")?;
+            let bytes = words.amount("(bytes),")?.unwrap_or(u64::MAX);
+            let packets = words.amount("(packets)")?.unwrap_or(u64::MAX);
+            self.used = Used { bytes, packets };
             words.end()?;
             let mut words = lines.line()?;
             words.expect("add")?;

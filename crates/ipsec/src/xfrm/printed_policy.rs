@@ -57,7 +57,7 @@ pub(super) fn policy(lines: &mut Lines<'_>, name: &Arc<str>) -> Parsed<Policy> {
             return Err(lines.unknown("policy"));
         }
     }
-    let Common { limits, mark, output_mark, if_id, offload, context } = common;
+    let Common { limits, used: _, mark, output_mark, if_id, offload, context } = common;
     if output_mark.is_some() {
         return Err(Fault::unknown(position, "a policy has no `output-mark`"));
     }

@@ -11,7 +11,7 @@ use super::value::{self, Family};
 use super::word::Words;
 use super::{
     Algorithm, Encap, EncapKind, ExtraFlags, Flags, Key, MAX_REPLAY_WINDOW, Mark, Mode, Position, Proto,
-    SaDirection, Selector, SequenceContext, State,
+    ReplayBitmap, SaDirection, Selector, SequenceContext, State,
 };
 
 /// The mode after `mode`: a name, or the number of one that `ip` does not know.
@@ -67,6 +67,7 @@ struct Body {
     aead: Option<Algorithm>,
     encap: Option<Encap>,
     sequence: SequenceContext,
+    replay_bitmap: ReplayBitmap,
     tfcpad: Option<u32>,
     direction: Option<SaDirection>,
     cpu: Option<u32>,
@@ -132,7 +133,7 @@ pub(super) fn state(lines: &mut Lines<'_>, name: &Arc<str>) -> Parsed<State> {
     if body.encryption.is_none() && body.aead.is_none() {
         return Err(Fault::unusable(position, "this state has no algorithm: it is not set up"));
     }
-    let Common { limits, mark, output_mark, if_id, offload, context } = body.common;
+    let Common { limits, used, mark, output_mark, if_id, offload, context } = body.common;
     Ok(State {
         source_name: Arc::clone(name),
         position,
@@ -151,6 +152,7 @@ pub(super) fn state(lines: &mut Lines<'_>, name: &Arc<str>) -> Parsed<State> {
         aead: body.aead,
         encap: body.encap,
         sequence: body.sequence,
+        replay_bitmap: body.replay_bitmap,
         acquire_seq: body.acquire_seq,
         selector: body.selector,
         mark,
@@ -162,6 +164,7 @@ pub(super) fn state(lines: &mut Lines<'_>, name: &Arc<str>) -> Parsed<State> {
         direction: body.direction,
         cpu: body.cpu,
         limits,
+        used,
     })
 }
 
@@ -260,7 +263,7 @@ impl Body {
                 words.expect("oseq")?;
                 self.sequence.oseq = words.number_comma()?;
                 words.expect("bitmap")?;
-                words.number::<u32>()?;
+                self.replay_bitmap = ReplayBitmap::of_plain(words.number()?);
             }
             _ => {
                 words.end()?;
@@ -275,7 +278,7 @@ impl Body {
         words.end()
     }
 
-    /// Reads the lines after `anti-replay esn context:`. The bitmap is not kept.
+    /// Reads the lines after `anti-replay esn context:`.
     fn esn_context(&mut self, lines: &mut Lines<'_>) -> Parsed<()> {
         let mut words = lines.line()?;
         words.expect("seq-hi")?;
@@ -292,28 +295,34 @@ impl Body {
         let position = words.position();
         let window: u32 = words.number_comma()?;
         words.expect("bitmap-length")?;
-        let mut remaining: u32 = words.number()?;
+        let bitmap_len: u32 = words.number()?;
         words.end()?;
-        if window > MAX_REPLAY_WINDOW || remaining != window.div_ceil(32) {
+        if window > MAX_REPLAY_WINDOW || bitmap_len != window.div_ceil(32) {
             let most = MAX_REPLAY_WINDOW;
             let reason =
                 format!("a replay window is of 0 to {most} packets, and its bitmap-length a 32nd of that");
             return Err(Fault::value(position, reason));
         }
         self.replay_window = window;
-        while remaining > 0 {
+        // Printed from the highest word to the lowest.
+        let mut ring = vec![0; bitmap_len as usize];
+        let mut places = ring.iter_mut().rev();
+        while places.len() > 0 {
             let mut words = lines.line()?;
             while let Some(word) = words.take() {
                 let text = word.as_str();
-                if text.len() != 8 || !text.bytes().all(|c| c.is_ascii_hexdigit()) || remaining == 0 {
+                let is_right = text.len() == 8 && text.bytes().all(|c| c.is_ascii_hexdigit());
+                let bits = u32::from_str_radix(text, 16).ok().filter(|_| is_right);
+                let (Some(bits), Some(place)) = (bits, places.next()) else {
                     return Err(Fault::value(
                         word.position,
                         "this is no part of the anti-replay bitmap before it",
                     ));
-                }
-                remaining -= 1;
+                };
+                *place = bits;
             }
         }
+        self.replay_bitmap = ReplayBitmap::of_ring(&ring, window, self.sequence.seq);
         Ok(())
     }
 

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::ops::BitOr;
 use std::sync::Arc;
 
-use super::{Algorithm, Position, Selector};
+use super::{Algorithm, Position, ReplayBitmap, Selector};
 
 /// One state, as Linux calls an SA.
 ///
-/// What a text says of no consequence here is read and checked but not kept: the anti-replay bitmap, the
-/// lifetime used so far, the statistics, the times. [`listing`](Self::listing) prints them as 0.
+/// What a text says of no consequence here is read and checked but not kept: the statistics and the times.
+/// [`listing`](Self::listing) prints them as 0. The times are dates, of a clock that is not ours: whoever uses the
+/// state counts its limits of time from when it was loaded.
 #[derive(Clone, Debug)]
 pub struct State {
     /// What the text is called: the `name` given to [`parse`](super::parse).
@@ -50,6 +51,9 @@ pub struct State {
     pub encap: Option<Encap>,
     /// The sequence numbers as printed, or as `replay-seq` and its sisters set them.
     pub sequence: SequenceContext,
+    /// The anti-replay bitmap as printed. Empty for a state of command words, which have none: with `replay-seq` alone,
+    /// a receiver knows of the highest number received and of no other in the window.
+    pub replay_bitmap: ReplayBitmap,
     /// `seq`: the number of the acquire message that this state answers; 0 for none. As a little-endian Linux
     /// prints it: `seq 1` of a command is 0x01000000.
     pub acquire_seq: u32,
@@ -73,6 +77,8 @@ pub struct State {
     pub cpu: Option<u32>,
     /// `limit`: when it ends.
     pub limits: Limits,
+    /// `lifetime current` as printed with `-s`; else nothing.
+    pub used: Used,
 }
 
 impl State {
@@ -360,6 +366,15 @@ pub enum SaDirection {
     In,
     /// `out`: outbound.
     Out,
+}
+
+/// What a state has been used for so far, as Linux counts: octets of payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Octets.
+    pub bytes: u64,
+    /// Packets.
+    pub packets: u64,
 }
 
 /// When a state or policy ends.

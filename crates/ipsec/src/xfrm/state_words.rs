@@ -8,7 +8,7 @@ use super::value::{self, Family};
 use super::word::Words;
 use super::{
     Algorithm, Encap, EncapKind, ExtraFlags, Flags, Limits, MAX_PLAIN_WINDOW, MAX_REPLAY_WINDOW, Mark, Mode,
-    Offload, Position, Prefix, Proto, SaDirection, SequenceContext, State,
+    Offload, Position, Prefix, Proto, ReplayBitmap, SaDirection, SequenceContext, State, Used,
 };
 
 pub(super) const DIRECTIONS: [(&str, SaDirection); 2] = [("in", SaDirection::In), ("out", SaDirection::Out)];
@@ -279,6 +279,7 @@ impl Parts {
             aead: self.aead,
             encap: self.encap.map(|encap| Encap { addr: Family::of(dst).reread(encap.addr), ..encap }),
             sequence: self.sequence,
+            replay_bitmap: ReplayBitmap::default(),
             acquire_seq: self.acquire_seq,
             selector: self.selector.map(|selector| selector.finish(Some(Family::of(dst)))),
             mark: self.mark.and_then(Mark::kept),
@@ -290,6 +291,7 @@ impl Parts {
             direction: self.direction,
             cpu: self.cpu,
             limits: self.limits,
+            used: Used::default(),
         })
     }
 }

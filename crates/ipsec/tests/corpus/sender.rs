@@ -20,7 +20,7 @@ fn sender(sa: &Value, last: u64) -> Sender {
     };
     let line = state(sa, &numbers);
     let states = xfrm::parse("corpus", &line).unwrap_or_else(|error| panic!("{error}\n{line}"));
-    let sad = Sad::sending([&states], Duration::ZERO, || [7; 32]);
+    let sad = Sad::sending([&states], Duration::ZERO, || [7; 32].into());
     let mut sender = Sender::new(sad.unwrap_or_else(|error| panic!("{error}\n{line}")));
     assert!(sender.set_headers(0, TunnelHeaders { df: Df::Clear, ..TunnelHeaders::default() }));
     sender

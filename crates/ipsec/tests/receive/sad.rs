@@ -93,6 +93,75 @@ fn an_sa_goes_on_where_its_state_is() {
     assert!(matches!(receive(&mut receiver, &next(&mut sender, b"x")), Outcome::Packet(_)));
 }
 
+/// The state as `ip -s xfrm state` prints it, with other words here and there.
+fn printed(sender: &Sender, words: &str, others: &[(&str, &str)]) -> String {
+    let state = xfrm::parse("test", &state(sender, words)).unwrap().states.remove(0);
+    let mut text = state.listing(xfrm::Keys::Shown).with_statistics().to_string();
+    for (here, other) in others {
+        assert!(text.contains(here), "{here} is not in\n{text}");
+        text = text.replace(here, other);
+    }
+    text
+}
+
+#[test]
+fn what_a_printed_state_has_marked_is_a_replay() {
+    // As Linux printed them: of a state with ESN after the numbers 2^32 - 5 to 2^32 + 10, where the word with
+    // number 1 is the last; and of one with a window of 32 after the numbers 1, 3 and 4.
+    let esn = Sender { esn: true, ..Sender::gcm(0x100) };
+    let esn_words = "replay-window 64 replay-seq 0xa replay-seq-hi 1";
+    let esn_marks = [("00000000 00000000", "fc000000 000003ff")];
+    let plain = Sender::gcm(0x100);
+    let plain_marks = [("seq 0x4, oseq 0x0, bitmap 0x00000000", "seq 0x4, oseq 0x0, bitmap 0x0000000b")];
+    let full = 1_u64 << 32;
+    for (mut sender, words, marks, numbers, seen) in [
+        (esn, esn_words, esn_marks, full - 53..full + 14, full - 5..full + 11),
+        (plain.clone(), "replay-window 32 replay-seq 4", plain_marks, 1..8, 3..5),
+    ] {
+        let mut receiver = receiver(&printed(&sender, words, &marks));
+        for number in numbers {
+            sender.sequence = number;
+            let is_seen = seen.contains(&number) || (!sender.esn && number == 1);
+            let outcome = receive(&mut receiver, &next(&mut sender, b"x"));
+            assert_eq!(outcome == dropped(DropReason::ReplayDup), is_seen, "{number:#x}: {outcome:?}");
+            assert_eq!(matches!(outcome, Outcome::Packet(_)), !is_seen, "{number:#x}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn what_a_printed_state_was_used_for_counts_to_its_limits() {
+    let used = [("0(bytes), 0(packets)", "512(bytes), 8(packets)")];
+    for (words, count) in [
+        ("limit packet-hard 8", 0),
+        ("limit packet-hard 10", 2),
+        ("limit byte-hard 512", 0),
+        ("limit byte-hard 513", 1),
+    ] {
+        let mut sender = Sender::gcm(0x100);
+        let mut receiver = receiver(&printed(&sender, words, &used));
+        for _ in 0..count {
+            assert!(
+                matches!(receive(&mut receiver, &next(&mut sender, b"x")), Outcome::Packet(_)),
+                "{words}"
+            );
+        }
+        assert_eq!(receive(&mut receiver, &next(&mut sender, b"x")), dropped(DropReason::Expired), "{words}");
+    }
+}
+
+#[test]
+fn states_that_differ_in_what_was_seen_or_used_are_two() {
+    let sender = Sender::gcm(0x100);
+    let words = "replay-window 32 replay-seq 4";
+    let line = printed(&sender, words, &[]);
+    assert_eq!(sad(&(line.clone() + &line)).unwrap().len(), 1);
+    for other in [("bitmap 0x00000000", "bitmap 0x00000002"), ("0(packets)", "1(packets)")] {
+        let other = printed(&sender, words, &[other]);
+        assert!(matches!(sad(&(line.clone() + &other)), Err(SadError::Conflict { .. })), "{other}");
+    }
+}
+
 #[test]
 fn sas_are_added_and_removed_one_by_one() {
     let mut a = Sender { encap: Some((4500, 4501)), ..Sender::gcm(0x100) };
@@ -154,9 +223,11 @@ fn the_other_sides_add_and_remove_too() {
     observed.add(&state).unwrap();
     assert!(observed.add(&state).is_err() && observed.remove(sender.spi, sender.dst) && observed.is_empty());
     let mut sent = Sad::<espwire_ipsec::Sending>::default();
-    sent.add(&state, at(0), [1; _]).unwrap();
+    sent.add(&state, at(0), [1; _].into()).unwrap();
     assert!(
-        sent.add(&state, at(0), [1; _]).is_err() && sent.remove(sender.spi, sender.dst) && sent.is_empty()
+        sent.add(&state, at(0), [1; _].into()).is_err()
+            && sent.remove(sender.spi, sender.dst)
+            && sent.is_empty()
     );
 }
 

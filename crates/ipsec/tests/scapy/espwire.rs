@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use espwire_esp::IV_SECRET_LEN;
 use espwire_ipsec::{DropReason, Outgoing, Received, Receiver, Sad, Sender, Sent, xfrm};
 
 use crate::case::Case;
@@ -11,7 +10,7 @@ use crate::case::Case;
 pub(crate) fn sent_by_espwire(case: &Case) -> Vec<Vec<u8>> {
     let line = case.xfrm();
     let states = xfrm::parse("scapy", &line).unwrap_or_else(|error| panic!("{error}\n{line}"));
-    let sad = Sad::sending([&states], Duration::ZERO, || [7; IV_SECRET_LEN]);
+    let sad = Sad::sending([&states], Duration::ZERO, || [7; _].into());
     let mut sender = Sender::new(sad.unwrap_or_else(|error| panic!("{error}\n{line}")));
     let packets: Vec<_> = case.packets.iter().map(|packet| Outgoing::Packet { sa: 0, packet }).collect();
     let (mut sent, mut events) = (Vec::new(), Vec::new());
