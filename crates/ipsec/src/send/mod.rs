@@ -83,7 +83,6 @@ pub struct Sender {
 
 /// A packet of a burst on its way.
 struct Packet {
-    index: usize,
     sa: usize,
     unsealed: Option<Unsealed>,
     /// Where it stands in `octets`.
@@ -248,22 +247,15 @@ impl Sender {
         sent: &mut Vec<Sent>,
         events: &mut Vec<Event>,
     ) {
-        self.octets.clear();
-        self.packets.clear();
+        self.begin();
         let first = sent.len();
-        for (index, outgoing) in packets.iter().enumerate() {
-            sent.push(match self.admit(index, now, outgoing, events) {
-                Ok(at) => Sent::Packet(at),
-                Err(unsent) => unsent,
-            });
+        for outgoing in packets {
+            sent.push(self.admit(now, outgoing, events));
         }
-        let unsealed = self.seal();
-        for at in 0..self.packets.len() {
-            if unsealed.contains(&at) {
-                // It can't be, of what `prepare` gave.
-                sent[first + self.packets[at].index] = Sent::Drop(DropReason::Malformed);
-            } else {
-                self.finish(at, now);
+        let unsealed = self.seal(now);
+        for sent in &mut sent[first..] {
+            if matches!(sent, Sent::Packet(at) if unsealed.contains(at)) {
+                *sent = Sent::Drop(DropReason::Malformed);
             }
         }
     }
@@ -272,8 +264,7 @@ impl Sender {
     /// `interval` ([`KEEPALIVE_INTERVAL`]), by any of its SAs (RFC 3948 §4). To be called every second or so; an SA
     /// that has ended counts as long as it is there.
     pub fn keepalives(&mut self, now: Duration, interval: Duration, sent: &mut Vec<Sent>) {
-        self.octets.clear();
-        self.packets.clear();
+        self.begin();
         for Peer { src, dst, ports } in self.peers.silent(now, interval) {
             let start = self.octets.len();
             let header = OuterHeader::plain(src, dst, &TunnelHeaders::default());
@@ -295,27 +286,42 @@ impl Sender {
         entry.is_some_and(|entry| espwire_esp::danger::force_iv(&mut entry.state.outbound, iv))
     }
 
-    /// Encapsulates a packet but for encryption, and returns where.
-    fn admit(
-        &mut self,
-        index: usize,
-        now: Duration,
-        outgoing: &Outgoing<'_>,
-        events: &mut Vec<Event>,
-    ) -> Result<Range<usize>, Sent> {
-        let (Outgoing::Packet { sa: place, .. } | Outgoing::Dummy { sa: place, .. }) = *outgoing;
-        let result = self.encapsulate(index, place, now, outgoing, events);
-        if let Err(Sent::Drop(reason)) = result
-            && let Some(entry) = self.sad.entry_mut(place)
-        {
-            entry.counts.failures[reason] += 1;
-        }
-        result
+    /// Begins a burst: the last one's octets go.
+    pub(crate) fn begin(&mut self) {
+        self.octets.clear();
+        self.packets.clear();
     }
 
+    /// Takes one packet more into the burst: all that [`send_burst`](Self::send_burst) does with it before it is
+    /// encrypted. What it says holds once [`seal`](Self::seal) was called.
+    pub(crate) fn admit(&mut self, now: Duration, outgoing: &Outgoing<'_>, events: &mut Vec<Event>) -> Sent {
+        let (Outgoing::Packet { sa: place, .. } | Outgoing::Dummy { sa: place, .. }) = *outgoing;
+        match self.encapsulate(place, now, outgoing, events) {
+            Ok(at) => Sent::Packet(at),
+            Err(unsent) => {
+                if let Sent::Drop(reason) = unsent
+                    && let Some(entry) = self.sad.entry_mut(place)
+                {
+                    entry.counts.failures[reason] += 1;
+                }
+                unsent
+            }
+        }
+    }
+
+    /// Encrypts what was admitted and writes the ICVs, in one call, and what comes after the ICV. Returns where those
+    /// stand that are zeros now instead, and must not go out. It can't be, of what `prepare` gave.
+    pub(crate) fn seal(&mut self, now: Duration) -> Vec<Range<usize>> {
+        let unsealed = self.encrypt();
+        for at in (0..self.packets.len()).filter(|at| !unsealed.contains(at)) {
+            self.finish(at, now);
+        }
+        unsealed.into_iter().map(|at| self.packets[at].at.clone()).collect()
+    }
+
+    /// Encapsulates a packet but for encryption, and returns where.
     fn encapsulate(
         &mut self,
-        index: usize,
         place: usize,
         now: Duration,
         outgoing: &Outgoing<'_>,
@@ -371,13 +377,12 @@ impl Sender {
         // It is not over: that was asked above.
         let _ = state.lifetime.on_packet(now, text_len as u64, |reached| events.push(reached.event(id)));
         let (at, esp) = (start..self.octets.len(), esp_at..self.octets.len());
-        self.packets.push(Packet { index, sa: place, unsealed: Some(unsealed), at: at.clone(), esp });
+        self.packets.push(Packet { sa: place, unsealed: Some(unsealed), at: at.clone(), esp });
         Ok(at)
     }
 
-    /// Encrypts what was prepared and writes the ICVs, in one call. Returns the places in `packets` of those that are
-    /// zeros now instead: none.
-    fn seal(&mut self) -> Vec<usize> {
+    /// Encrypts what was prepared and writes the ICVs. Returns the places in `packets` of those that are zeros now.
+    fn encrypt(&mut self) -> Vec<usize> {
         let mut burst = SealBurst::with_capacity(self.packets.len());
         let mut rest = &mut self.octets[..];
         let mut done = 0;
