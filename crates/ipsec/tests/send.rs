@@ -553,6 +553,27 @@ fn beet_puts_options_behind_a_pseudo_header() {
 }
 
 #[test]
+fn in_beet_a_packet_of_protocol_94_is_not_taken_for_a_pseudo_header() {
+    // Its payload looks like a pseudo header in front of TCP.
+    let looks_like = [&[6, 0, 4, 0, 1, 1, 1, 1][..], &[0x12, 0x34, 0, 22], &[0; 16]].concat();
+    for outer in [V4, V6] {
+        let line = state(256, outer, &format!("mode beet {NULL} sel src {} dst {}", INNER_V4.0, INNER_V4.1));
+        for options in [&[][..], &[1; 4], &[1; 8]] {
+            let packet = marked(v4_with(INNER_V4, options, 94, &looks_like), 0, true);
+            let sent = send(&mut sender_of(&line), &packet);
+            let payload = plain(split(&sent).1).payload;
+            assert_eq!(payload[0], 94);
+            assert_eq!(payload.len(), 8 * (usize::from(payload[1]) + 1) + looks_like.len());
+            let received = receive(&mut receiver_of(&line), &sent).unwrap();
+            assert_eq!((received[9], &received[20 + options.len()..]), (94, &looks_like[..]));
+        }
+        // In IPv6 it is a protocol as any other.
+        let packet = v6_with(INNER_V6, 94, &looks_like);
+        assert_eq!(plain(split(&send(&mut beet(outer, INNER_V6, ""), &packet)).1).payload, looks_like);
+    }
+}
+
+#[test]
 fn beet_puts_extension_headers_inside() {
     let packet = v6_with(INNER_V6, 0, &[extension(0, 60), extension(60, 17), udp(20)].concat());
     for outer in [V4, V6] {

@@ -229,7 +229,8 @@ impl<'a> Encapsulation<'a> {
     }
 
     /// The fixed header stays outside with other addresses; extension headers of IPv6 go inside, options of IPv4 too,
-    /// behind a pseudo header.
+    /// behind a pseudo header. What an IPv4 packet of the pseudo header's own protocol begins with would be taken for
+    /// one, so that it gets one without options.
     fn beet(sa: &Sa, packet: &'a [u8], ip: &Ip) -> Result<Self, DropReason> {
         whole(ip)?;
         if sa.bound_addresses() != Some((ip.src, ip.dst)) {
@@ -240,7 +241,7 @@ impl<'a> Encapsulation<'a> {
         let (fixed, rest) = packet.split_at(if ip.src.is_ipv4() { IPV4_MIN_LEN } else { IPV6_LEN });
         let next_header = fixed[if ip.src.is_ipv4() { 9 } else { 6 }];
         let options_len = if ip.src.is_ipv4() { header_len(packet) - IPV4_MIN_LEN } else { 0 };
-        if options_len == 0 {
+        if options_len == 0 && !(ip.src.is_ipv4() && next_header == protocol::BEET) {
             let tells_len = is_whole_udp(next_header, rest);
             let prefix = Prefix::default();
             return Ok(Self { header, prefix, payload: [rest, &[]], next_header, tells_len, lens });
