@@ -19,6 +19,7 @@ use crate::flow::Flow;
 use crate::receive::{Received, Receiver};
 use crate::sa::Mode;
 use crate::send::{Outgoing, Sender, Sent};
+use crate::sending::SaPlace;
 use crate::spd::{Action, PolicyFault, ProtectedBy, Rule, Spd};
 use crate::verdict::DropReason;
 use crate::xfrm::{self, Dir};
@@ -124,7 +125,7 @@ impl Outbound {
         now: Duration,
         packet: &[u8],
         events: &mut Vec<Event>,
-    ) -> Result<Option<usize>, DropReason> {
+    ) -> Result<Option<SaPlace>, DropReason> {
         let flow = Flow::of_packet(packet).ok_or(DropReason::Malformed)?;
         let lookup = self.spd.lookup(Dir::Out, &flow, packet.len());
         let reason = match lookup.action {

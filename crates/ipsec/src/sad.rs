@@ -18,7 +18,7 @@ use crate::event::{Event, SaId};
 use crate::outer::NATT_PORT;
 use crate::receiving::Receiving;
 use crate::sa::{Fingerprint, Sa, SaCounts};
-use crate::sending::Sending;
+use crate::sending::{SaPlace, Sending};
 use crate::xfrm::{self, Database, State};
 
 /// Width of the window in which replay is noted for an SA whose state asks for no anti-replay.
@@ -78,17 +78,21 @@ pub(crate) struct Entry<S> {
     pub(crate) counts: SaCounts,
     /// Since when it is there.
     pub(crate) added: Duration,
+    /// Of no other entry, not even of one that was here before: what [`SaPlace`] knows it by.
+    generation: u64,
     /// Where its state stands: the text's name, and the line.
     origin: (Arc<str>, u32),
 }
 
 /// The SAs of one side, found by SPI and destination address: an observer's, a receiver's or a sender's.
 ///
-/// An SA has a place, which stays its own until it is removed, and is another SA's after that.
+/// Of a sender's, each SA has a place that names it: [`SaPlace`].
 pub struct Sad<S = Observing> {
     entries: Vec<Option<Entry<S>>>,
     /// Places in `entries` without an SA.
     holes: Vec<usize>,
+    /// How many SAs were added and removed since it was made.
+    changes: u64,
     index: HashMap<(u32, IpAddr), usize>,
     /// By SPI alone, and whether the destination is of IPv4.
     wild: HashMap<(u32, bool), usize>,
@@ -104,6 +108,7 @@ impl<S> Default for Sad<S> {
         Self {
             entries: Vec::new(),
             holes: Vec::new(),
+            changes: 0,
             index: HashMap::new(),
             wild: HashMap::new(),
             natt_ports: vec![(NATT_PORT, 1)],
@@ -207,8 +212,38 @@ impl Sad<Sending> {
         state: &State,
         now: Duration,
         secret: [u8; IV_SECRET_LEN],
-    ) -> Result<usize, SadError> {
-        self.insert_sending(state, now, secret)
+    ) -> Result<SaPlace, SadError> {
+        let index = self.insert_sending(state, now, secret)?;
+        Ok(SaPlace { index, generation: self.changes })
+    }
+
+    /// The place of the SA with this SPI and destination.
+    #[must_use]
+    pub fn place(&self, id: SaId) -> Option<SaPlace> {
+        let index = self.find_exactly(id.spi, id.dst)?;
+        self.entry(index).map(|entry| SaPlace { index, generation: entry.generation })
+    }
+
+    /// The places of all SAs, in the order in which they were added.
+    pub(crate) fn places(&self) -> Vec<SaPlace> {
+        let entries = self.entries.iter().enumerate();
+        let mut places: Vec<_> = entries
+            .filter_map(|(index, entry)| Some(SaPlace { index, generation: entry.as_ref()?.generation }))
+            .collect();
+        places.sort_unstable_by_key(|place| place.generation);
+        places
+    }
+
+    /// The SA whose place this is, if it is still there.
+    #[inline]
+    pub(crate) fn at(&self, place: SaPlace) -> Option<&Entry<Sending>> {
+        self.entry(place.index).filter(|entry| entry.generation == place.generation)
+    }
+
+    /// The SA whose place this is, if it is still there.
+    #[inline]
+    pub(crate) fn at_mut(&mut self, place: SaPlace) -> Option<&mut Entry<Sending>> {
+        self.entry_mut(place.index).filter(|entry| entry.generation == place.generation)
     }
 
     fn insert_sending(
@@ -323,7 +358,9 @@ impl<S> Sad<S> {
                 Err(at) => self.natt_ports.insert(at, (ports.dst, 1)),
             }
         }
-        let entry = Some(Entry { sa, state: side, counts: SaCounts::default(), added: now, origin });
+        self.changes += 1;
+        let (counts, generation) = (SaCounts::default(), self.changes);
+        let entry = Some(Entry { sa, state: side, counts, added: now, generation, origin });
         let place = match self.holes.pop() {
             Some(place) => {
                 self.entries[place] = entry;
@@ -346,6 +383,7 @@ impl<S> Sad<S> {
         let Some(place) = self.index.remove(&(spi, dst)) else { return false };
         let Some(entry) = self.entries[place].take() else { return false };
         self.holes.push(place);
+        self.changes += 1;
         let wild = (spi, dst.is_ipv4());
         if self.wild.get(&wild) == Some(&place) {
             self.wild.remove(&wild);
@@ -384,11 +422,6 @@ impl<S> Sad<S> {
     /// removed may stand in that one's place.
     pub fn iter(&self) -> impl Iterator<Item = (&Sa, &SaCounts)> {
         self.entries.iter().flatten().map(|entry| (&entry.sa, &entry.counts))
-    }
-
-    /// The places of all SAs, in the order of [`iter`](Self::iter).
-    pub(crate) fn places(&self) -> Vec<usize> {
-        (0..self.entries.len()).filter(|&place| self.entries[place].is_some()).collect()
     }
 
     /// The place of the SA that a packet with this SPI to `dst` belongs to.

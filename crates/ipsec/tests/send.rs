@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use espwire_ipsec::{
     Audit, Df, DropReason, Dscp, Event, Flow, FlowLabel, KEEPALIVE_INTERVAL, LimitKind, Outgoing, Received,
-    Receiver, SaId, Sad, Sender, Sent, Suite, Template, TunnelHeaders, xfrm,
+    Receiver, SaId, SaPlace, Sad, Sender, Sending, Sent, Suite, Template, TunnelHeaders, xfrm,
 };
 use proptest::prelude::*;
 
@@ -71,6 +71,12 @@ fn burst(sender: &mut Sender, now: Duration, packets: &[Outgoing<'_>]) -> (Vec<S
     (sent, events)
 }
 
+/// The place of the SA that stands so far on in [`Sad::iter`].
+fn place(sender: &Sender, number: usize) -> SaPlace {
+    let (sa, _) = sender.sad().iter().nth(number).unwrap();
+    sender.find(sa.spi, sa.dst).unwrap()
+}
+
 fn octets(sender: &Sender, sent: Sent) -> Result<Vec<u8>, Sent> {
     match sent {
         Sent::Packet(at) => Ok(sender.octets()[at].to_vec()),
@@ -80,7 +86,8 @@ fn octets(sender: &Sender, sent: Sent) -> Result<Vec<u8>, Sent> {
 
 /// Sends one packet through the first SA, at time 0.
 fn try_send(sender: &mut Sender, packet: &[u8]) -> Result<Vec<u8>, Sent> {
-    let (mut sent, _) = burst(sender, Duration::ZERO, &[Outgoing::Packet { sa: 0, packet }]);
+    let sa = place(sender, 0);
+    let (mut sent, _) = burst(sender, Duration::ZERO, &[Outgoing::Packet { sa, packet }]);
     octets(sender, sent.remove(0))
 }
 
@@ -89,7 +96,8 @@ fn send(sender: &mut Sender, packet: &[u8]) -> Vec<u8> {
 }
 
 fn try_dummy(sender: &mut Sender, payload_len: usize) -> Result<Vec<u8>, Sent> {
-    let (mut sent, _) = burst(sender, Duration::ZERO, &[Outgoing::Dummy { sa: 0, payload_len }]);
+    let sa = place(sender, 0);
+    let (mut sent, _) = burst(sender, Duration::ZERO, &[Outgoing::Dummy { sa, payload_len }]);
     octets(sender, sent.remove(0))
 }
 
@@ -220,7 +228,7 @@ fn split(packet: &[u8]) -> (&[u8], &[u8]) {
 }
 
 fn headers(sender: &mut Sender, headers: TunnelHeaders) {
-    assert!(sender.set_headers(0, headers));
+    assert!(sender.set_headers(place(sender, 0), headers));
 }
 
 // Tunnel mode.
@@ -676,8 +684,9 @@ fn keepalives_go_to_peers_that_heard_nothing() {
     assert!(at(&mut sender, 39).is_empty(), "they count themselves");
     // A packet of either SA counts, a dropped one does not.
     let packet = packet(INNER_V4, 60);
-    burst(&mut sender, SECOND * 39, &[Outgoing::Packet { sa: 1, packet: &packet }]);
-    burst(&mut sender, SECOND * 39, &[Outgoing::Packet { sa: 2, packet: &packet[..50] }]);
+    let [second, third] = [1, 2].map(|number| place(&sender, number));
+    burst(&mut sender, SECOND * 39, &[Outgoing::Packet { sa: second, packet: &packet }]);
+    burst(&mut sender, SECOND * 39, &[Outgoing::Packet { sa: third, packet: &packet[..50] }]);
     let sent = at(&mut sender, 40);
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0][0] >> 4, 6);
@@ -859,13 +868,12 @@ fn the_smaller_of_two_mtus_counts() {
     let mut sender = tunnel(V4, "");
     let mut fits = |link, sa| {
         sender.set_mtu(link);
-        assert!(sender.set_sa_mtu(0, sa));
+        assert!(sender.set_sa_mtu(place(&sender, 0), sa));
         try_send(&mut sender, &packet(INNER_V4, 1000)).is_ok()
     };
     assert!(fits(None, None) && fits(Some(1500), Some(1500)));
     assert!(!fits(Some(900), None) && !fits(None, Some(900)));
     assert!(!fits(Some(900), Some(1500)) && !fits(Some(1500), Some(900)));
-    assert!(!sender.set_sa_mtu(1, None) && !sender.set_headers(1, TunnelHeaders::default()));
 }
 
 #[test]
@@ -910,7 +918,8 @@ fn the_last_number_is_the_last() {
         assert!(try_send(&mut sender, &labelled).is_ok());
         for _ in 0..3 {
             let at = SECOND * 5;
-            let (sent, events) = burst(&mut sender, at, &[Outgoing::Packet { sa: 0, packet: &labelled }]);
+            let sa = place(&sender, 0);
+            let (sent, events) = burst(&mut sender, at, &[Outgoing::Packet { sa, packet: &labelled }]);
             assert_eq!(sent, [Sent::Drop(DropReason::SeqOverflow)]);
             let audit = Audit {
                 reason: DropReason::SeqOverflow,
@@ -949,7 +958,7 @@ fn expire(limit: LimitKind, is_hard: bool) -> Event {
 fn a_lifetime_warns_and_ends() {
     let packet = packet(INNER_V4, 60);
     let mut sender = tunnel(V4, "limit packet-soft 1 limit packet-hard 2");
-    let three = [Outgoing::Packet { sa: 0, packet: &packet }; 3];
+    let three = [Outgoing::Packet { sa: place(&sender, 0), packet: &packet }; 3];
     let (sent, events) = burst(&mut sender, Duration::ZERO, &three);
     assert!(matches!(&sent[..], [Sent::Packet(_), Sent::Packet(_), Sent::Drop(DropReason::OutExpired)]));
     assert_eq!(events, [expire(LimitKind::Packets, false), expire(LimitKind::Packets, true)]);
@@ -986,7 +995,8 @@ fn time_ends_an_sa_without_traffic() {
     assert_eq!(try_send(&mut sender, &packet(INNER_V4, 60)), Err(Sent::Drop(DropReason::OutExpired)));
     let mut sender = tunnel(V4, "limit time-use-hard 3");
     assert_eq!(told(&mut sender, 100), []);
-    burst(&mut sender, SECOND * 100, &[Outgoing::Packet { sa: 0, packet: &packet(INNER_V4, 60) }]);
+    let sa = place(&sender, 0);
+    burst(&mut sender, SECOND * 100, &[Outgoing::Packet { sa, packet: &packet(INNER_V4, 60) }]);
     assert_eq!(told(&mut sender, 103), [expire(LimitKind::SinceUsed, true)]);
 }
 
@@ -1021,8 +1031,9 @@ fn the_newest_sa_that_fits_is_found() {
     };
     let flow = Flow::of_packet(&packet(INNER_V4, 60)).unwrap();
     let spi = |sender: &Sender, seconds: u32, wanted: Template| {
-        let place = sender.find_for(SECOND * seconds, &wanted, &flow)?;
-        Some(sender.sad().iter().nth(place).unwrap().0.spi)
+        let found = sender.find_for(SECOND * seconds, &wanted, &flow)?;
+        let is_found = |spi: &u32| [src, dst].iter().any(|dst| sender.find(*spi, *dst) == Some(found));
+        (1..=10).find(is_found)
     };
     assert_eq!(spi(&sender, 0, wanted), Some(4));
     assert_eq!(spi(&sender, 10, wanted), Some(3), "the newest has expired");
@@ -1048,15 +1059,47 @@ fn the_newest_sa_that_fits_is_found() {
 }
 
 #[test]
-fn an_sa_that_is_not_there_sends_nothing() {
+fn the_place_of_an_sa_that_was_removed_is_no_other_sas() {
+    let other = state(257, ("10.9.0.1", "10.9.0.9"), &format!("mode tunnel {NULL}"));
+    let other = xfrm::parse("test", &other).unwrap();
     let mut sender = tunnel(V4, "");
     let packet = packet(INNER_V4, 60);
-    let (sent, _) = burst(
-        &mut sender,
-        Duration::ZERO,
-        &[Outgoing::Packet { sa: 1, packet: &packet }, Outgoing::Dummy { sa: usize::MAX, payload_len: 0 }],
-    );
-    assert_eq!(sent, [Sent::Drop(DropReason::OutNoSa), Sent::Drop(DropReason::OutNoSa)]);
+    let stale = place(&sender, 0);
+    assert!(sender.remove(256, V4.1.parse().unwrap()));
+    let nothing_goes = |sender: &mut Sender| {
+        let outgoing =
+            [Outgoing::Packet { sa: stale, packet: &packet }, Outgoing::Dummy { sa: stale, payload_len: 0 }];
+        let (sent, _) = burst(sender, Duration::ZERO, &outgoing);
+        assert_eq!(sent, [Sent::Drop(DropReason::OutNoSa), Sent::Drop(DropReason::OutNoSa)]);
+        assert!(!sender.set_sa_mtu(stale, None) && !sender.set_headers(stale, TunnelHeaders::default()));
+    };
+    nothing_goes(&mut sender);
+    // The next one stands where it did.
+    let new = sender.add(&other.states[0], Duration::ZERO, [9; 32]).unwrap();
+    assert_eq!(new, place(&sender, 0));
+    nothing_goes(&mut sender);
+    let (_, counts) = sender.sad().iter().next().unwrap();
+    assert_eq!((counts.packets, counts.failures.total()), (0, 0));
+    assert!(try_send(&mut sender, &packet).is_ok());
+}
+
+#[test]
+fn the_newest_sa_is_the_one_added_last_wherever_it_stands() {
+    let text: String = (1..4).map(|spi| state(spi, V4, &format!("mode tunnel {NULL}"))).collect();
+    let states = xfrm::parse("test", &text).unwrap().states;
+    let mut sad = Sad::<Sending>::default();
+    let dst = V4.1.parse().unwrap();
+    for (number, state) in (0..).zip(&states[..2]) {
+        sad.add(state, Duration::ZERO, [number; 32]).unwrap();
+    }
+    // The last one stands in the first one's place.
+    sad.remove(1, dst);
+    sad.add(&states[2], Duration::ZERO, [2; 32]).unwrap();
+    let sender = Sender::new(sad);
+    let template =
+        Template { mode: xfrm::Mode::Tunnel, src: None, dst: Some(dst), spi: 0, reqid: 0, is_required: true };
+    let flow = Flow::of_packet(&packet(INNER_V4, 60)).unwrap();
+    assert_eq!(sender.find_for(Duration::ZERO, &template, &flow), sender.find(3, dst));
 }
 
 // Packets that are none.
@@ -1131,17 +1174,27 @@ fn many() -> Sender {
     sender
 }
 
+/// The places of its SAs, and that of one which is not there.
+fn places(sender: &mut Sender) -> Vec<SaPlace> {
+    let line = state(99, V4, &format!("mode tunnel {GCM}"));
+    let added = sender.add(&xfrm::parse("test", &line).unwrap().states[0], Duration::ZERO, [99; 32]).unwrap();
+    sender.remove(99, V4.1.parse().unwrap());
+    (0..sender.sad().len()).map(|number| place(sender, number)).chain([added]).collect()
+}
+
 proptest! {
     /// Whatever the packets: a burst is its packets one by one.
     #[test]
     fn a_burst_is_its_packets_one_by_one(
         packets in prop::collection::vec((0_usize..10, any_packet(), 0_u8..8), 1..40),
     ) {
-        let outgoing: Vec<_> = packets.iter().map(|(sa, packet, kind)| match kind {
-            0 => Outgoing::Dummy { sa: *sa, payload_len: packet.len() },
-            _ => Outgoing::Packet { sa: *sa, packet },
-        }).collect();
         let (mut whole, mut single) = (many(), many());
+        let places = places(&mut whole);
+        prop_assert_eq!(&places, &self::places(&mut single));
+        let outgoing: Vec<_> = packets.iter().map(|(number, packet, kind)| match kind {
+            0 => Outgoing::Dummy { sa: places[*number], payload_len: packet.len() },
+            _ => Outgoing::Packet { sa: places[*number], packet },
+        }).collect();
         let (sent, events) = burst(&mut whole, SECOND, &outgoing);
         let mut single_events = Vec::new();
         for (sent, outgoing) in sent.into_iter().zip(outgoing) {
@@ -1161,8 +1214,9 @@ proptest! {
 
     /// Whatever is sent has right lengths, and is not longer than the MTU unless nobody can help it.
     #[test]
-    fn what_is_sent_is_a_packet(sa in 0_usize..9, packet in any_packet()) {
+    fn what_is_sent_is_a_packet(number in 0_usize..9, packet in any_packet()) {
         let mut sender = many();
+        let sa = place(&sender, number);
         let (mut sent, _) = burst(&mut sender, SECOND, &[Outgoing::Packet { sa, packet: &packet }]);
         if let Ok(sent) = octets(&sender, sent.remove(0)) {
             split(&sent);
@@ -1259,8 +1313,11 @@ fn many_sas_share_a_burst() {
         .collect();
     let (mut sender, mut receiver) = (sender_of(&lines), receiver_of(&lines));
     let packets: Vec<_> = (0..64).map(|n| packet(INNER_V4, 60 + n)).collect();
-    let outgoing: Vec<_> =
-        packets.iter().enumerate().map(|(sa, packet)| Outgoing::Packet { sa, packet }).collect();
+    let outgoing: Vec<_> = packets
+        .iter()
+        .enumerate()
+        .map(|(number, packet)| Outgoing::Packet { sa: place(&sender, number), packet })
+        .collect();
     let (sent, _) = burst(&mut sender, Duration::ZERO, &outgoing);
     for (sent, packet) in sent.into_iter().zip(packets) {
         let sent = octets(&sender, sent).unwrap();

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use espwire_esp::{IV_SECRET_LEN, OutboundSa, SealBurst, Unprepared, Unsealed};
 
-use crate::event::{Audit, Event};
+use crate::event::{Audit, Event, SaId};
 use crate::flow::Flow;
 use crate::ip::{self, UDP_LEN, protocol};
 use crate::lifetime::Expired;
 use crate::sa::Sa;
 use crate::sad::{Entry, Sad, SadError};
-use crate::sending::Sending;
+use crate::sending::{SaPlace, Sending};
 use crate::spd::Template;
 use crate::tunnel::{OuterHeader, TunnelHeaders};
 use crate::verdict::DropReason;
@@ -33,7 +33,7 @@ pub enum Outgoing<'a> {
     /// A whole IP packet. Octets beyond the length in its header are no part of it.
     Packet {
         /// Place of the SA.
-        sa: usize,
+        sa: SaPlace,
         /// The packet.
         packet: &'a [u8],
     },
@@ -41,7 +41,7 @@ pub enum Outgoing<'a> {
     /// lifetime as any other. Its payload is zeros.
     Dummy {
         /// Place of the SA.
-        sa: usize,
+        sa: SaPlace,
         /// Octets of payload; `tfcpad` may add to it.
         payload_len: usize,
     },
@@ -71,7 +71,7 @@ pub enum Sent {
 pub struct Sender {
     sad: Sad<Sending>,
     /// By destination and `reqid`, in the order in which they were added.
-    by_reqid: HashMap<(IpAddr, u32), Vec<usize>>,
+    by_reqid: HashMap<(IpAddr, u32), Vec<SaPlace>>,
     peers: Peers,
     mtu: Option<usize>,
     /// The last IPv4 identification of a packet that may be fragmented.
@@ -83,7 +83,7 @@ pub struct Sender {
 
 /// A packet of a burst on its way.
 struct Packet {
-    sa: usize,
+    sa: SaPlace,
     unsealed: Option<Unsealed>,
     /// Where it stands in `octets`.
     at: Range<usize>,
@@ -121,7 +121,7 @@ impl Sender {
         state: &State,
         now: Duration,
         secret: [u8; IV_SECRET_LEN],
-    ) -> Result<usize, SadError> {
+    ) -> Result<SaPlace, SadError> {
         let place = self.sad.add(state, now, secret)?;
         self.join(place);
         Ok(place)
@@ -130,7 +130,7 @@ impl Sender {
     /// Removes the SA with this SPI and destination, and its keys and counts. Whether there was one.
     pub fn remove(&mut self, spi: u32, dst: IpAddr) -> bool {
         let Some(place) = self.find(spi, dst) else { return false };
-        if let Some(Entry { sa, state, .. }) = self.sad.entry(place) {
+        if let Some(Entry { sa, state, .. }) = self.sad.at(place) {
             if let Some(peer) = state.peer {
                 self.peers.leave(peer);
             }
@@ -145,8 +145,8 @@ impl Sender {
     }
 
     /// Makes the SA at `place` known as the newest one.
-    fn join(&mut self, place: usize) {
-        let Some(Entry { sa, state, added, .. }) = self.sad.entry_mut(place) else { return };
+    fn join(&mut self, place: SaPlace) {
+        let Some(Entry { sa, state, added, .. }) = self.sad.at_mut(place) else { return };
         self.by_reqid.entry((sa.dst, sa.reqid)).or_default().push(place);
         let (src, dst) = (sa.src, sa.dst);
         state.peer = sa.encap.map(|ports| self.peers.join(Peer { src, dst, ports }, *added));
@@ -166,8 +166,8 @@ impl Sender {
 
     /// The place of the SA with this SPI and destination.
     #[must_use]
-    pub fn find(&self, spi: u32, dst: IpAddr) -> Option<usize> {
-        self.sad.find_exactly(spi, dst)
+    pub fn find(&self, spi: u32, dst: IpAddr) -> Option<SaPlace> {
+        self.sad.place(SaId { spi, dst })
     }
 
     /// The place of the best SA that a policy's template asks for and whose selector the flow matches: not expired at
@@ -178,13 +178,13 @@ impl Sender {
     ///
     /// It looks through the SAs with one destination and `reqid`, from the last one on.
     #[must_use]
-    pub fn find_for(&self, now: Duration, template: &Template, flow: &Flow) -> Option<usize> {
+    pub fn find_for(&self, now: Duration, template: &Template, flow: &Flow) -> Option<SaPlace> {
         let is_transport = template.mode == TemplateMode::Transport;
         let named = |address: Option<IpAddr>, own| address.filter(|_| !is_transport).unwrap_or(own);
         let (src, dst) = (named(template.src, flow.src), named(template.dst, flow.dst));
         let mut dying = None;
         for &place in self.by_reqid.get(&(dst, template.reqid))?.iter().rev() {
-            let Some(Entry { sa, state, .. }) = self.sad.entry(place) else { continue };
+            let Some(Entry { sa, state, .. }) = self.sad.at(place) else { continue };
             let has_source =
                 sa.src == src || sa.src.is_unspecified() || template.src.is_none() && !is_transport;
             let is_wanted = sa.mode.is(template.mode)
@@ -204,14 +204,14 @@ impl Sender {
 
     /// Sets what the outer headers of an SA say, in tunnel mode, and those of its dummy packets. Returns whether there
     /// is such an SA.
-    pub fn set_headers(&mut self, sa: usize, headers: TunnelHeaders) -> bool {
-        self.sad.entry_mut(sa).map(|entry| entry.state.headers = headers).is_some()
+    pub fn set_headers(&mut self, sa: SaPlace, headers: TunnelHeaders) -> bool {
+        self.sad.at_mut(sa).map(|entry| entry.state.headers = headers).is_some()
     }
 
     /// Sets the longest outer packet of an SA in octets, its path MTU (RFC 4301 §8.2); `None` for none of its own.
     /// Returns whether there is such an SA.
-    pub fn set_sa_mtu(&mut self, sa: usize, mtu: Option<usize>) -> bool {
-        self.sad.entry_mut(sa).map(|entry| entry.state.mtu = mtu).is_some()
+    pub fn set_sa_mtu(&mut self, sa: SaPlace, mtu: Option<usize>) -> bool {
+        self.sad.at_mut(sa).map(|entry| entry.state.mtu = mtu).is_some()
     }
 
     /// Sets the longest outer packet of any SA in octets: the MTU of the link; `None` for none. The smaller of an SA's
@@ -282,7 +282,7 @@ impl Sender {
 
     /// See [`danger::force_iv`](crate::danger::force_iv).
     pub(crate) fn force_iv(&mut self, spi: u32, dst: IpAddr, iv: &[u8]) -> bool {
-        let entry = self.find(spi, dst).and_then(|place| self.sad.entry_mut(place));
+        let entry = self.find(spi, dst).and_then(|place| self.sad.at_mut(place));
         entry.is_some_and(|entry| espwire_esp::danger::force_iv(&mut entry.state.outbound, iv))
     }
 
@@ -300,7 +300,7 @@ impl Sender {
             Ok(at) => Sent::Packet(at),
             Err(unsent) => {
                 if let Sent::Drop(reason) = unsent
-                    && let Some(entry) = self.sad.entry_mut(place)
+                    && let Some(entry) = self.sad.at_mut(place)
                 {
                     entry.counts.failures[reason] += 1;
                 }
@@ -322,12 +322,12 @@ impl Sender {
     /// Encapsulates a packet but for encryption, and returns where.
     fn encapsulate(
         &mut self,
-        place: usize,
+        place: SaPlace,
         now: Duration,
         outgoing: &Outgoing<'_>,
         events: &mut Vec<Event>,
     ) -> Result<Range<usize>, Sent> {
-        let Some(Entry { sa, state, .. }) = self.sad.entry_mut(place) else {
+        let Some(Entry { sa, state, .. }) = self.sad.at_mut(place) else {
             return Err(Sent::Drop(DropReason::OutNoSa));
         };
         let (sa, id) = (&*sa, sa.id());
@@ -389,7 +389,7 @@ impl Sender {
         for packet in &mut self.packets {
             let (octets, after) = rest.split_at_mut(packet.esp.end - done);
             rest = after;
-            if let (Some(unsealed), Some(entry)) = (packet.unsealed.take(), self.sad.entry(packet.sa)) {
+            if let (Some(unsealed), Some(entry)) = (packet.unsealed.take(), self.sad.at(packet.sa)) {
                 burst.push(&entry.state.outbound, unsealed, &mut octets[packet.esp.start - done..]);
             }
             done = packet.esp.end;
@@ -400,7 +400,7 @@ impl Sender {
     /// What comes after the ICV.
     fn finish(&mut self, at: usize, now: Duration) {
         let Packet { sa, ref at, ref esp, .. } = self.packets[at];
-        let Some(entry) = self.sad.entry_mut(sa) else { return };
+        let Some(entry) = self.sad.at_mut(sa) else { return };
         if let Some(peer) = entry.state.peer {
             self.peers.sent(peer, now);
             if self.octets[at.start] >> 4 == 6 {
