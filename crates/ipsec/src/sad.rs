@@ -246,6 +246,12 @@ impl Sad<Sending> {
         self.entry_mut(place.index).filter(|entry| entry.generation == place.generation)
     }
 
+    /// A number that changes when an SA is added or removed.
+    #[inline]
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
     fn insert_sending(
         &mut self,
         state: &State,

@@ -1030,31 +1030,31 @@ fn the_newest_sa_that_fits_is_found() {
         is_required: true,
     };
     let flow = Flow::of_packet(&packet(INNER_V4, 60)).unwrap();
-    let spi = |sender: &Sender, seconds: u32, wanted: Template| {
+    let spi = |sender: &mut Sender, seconds: u32, wanted: Template| {
         let found = sender.find_for(SECOND * seconds, &wanted, &flow)?;
         let is_found = |spi: &u32| [src, dst].iter().any(|dst| sender.find(*spi, *dst) == Some(found));
         (1..=10).find(is_found)
     };
-    assert_eq!(spi(&sender, 0, wanted), Some(4));
-    assert_eq!(spi(&sender, 10, wanted), Some(3), "the newest has expired");
+    assert_eq!(spi(&mut sender, 0, wanted), Some(4));
+    assert_eq!(spi(&mut sender, 10, wanted), Some(3), "the newest has expired");
     let place = sender.find(3, dst).unwrap();
     burst(&mut sender, Duration::ZERO, &[Outgoing::Dummy { sa: place, payload_len: 0 }]);
-    assert_eq!(spi(&sender, 10, wanted), Some(2), "the next is to be replaced");
-    assert_eq!(spi(&sender, 10, Template { spi: 3, ..wanted }), Some(3), "but there is no other");
-    assert_eq!(spi(&sender, 0, Template { spi: 1, ..wanted }), Some(1));
-    assert_eq!(spi(&sender, 0, Template { spi: 99, ..wanted }), None);
-    assert_eq!(spi(&sender, 10, Template { spi: 4, ..wanted }), None);
-    assert_eq!(spi(&sender, 0, Template { mode: xfrm::Mode::Beet, ..wanted }), None);
+    assert_eq!(spi(&mut sender, 10, wanted), Some(2), "the next is to be replaced");
+    assert_eq!(spi(&mut sender, 10, Template { spi: 3, ..wanted }), Some(3), "but there is no other");
+    assert_eq!(spi(&mut sender, 0, Template { spi: 1, ..wanted }), Some(1));
+    assert_eq!(spi(&mut sender, 0, Template { spi: 99, ..wanted }), None);
+    assert_eq!(spi(&mut sender, 10, Template { spi: 4, ..wanted }), None);
+    assert_eq!(spi(&mut sender, 0, Template { mode: xfrm::Mode::Beet, ..wanted }), None);
     let transport = Template { mode: xfrm::Mode::Transport, src: None, dst: None, ..wanted };
-    assert_eq!(spi(&sender, 0, transport), None, "transport mode goes to the flow's own destination");
+    assert_eq!(spi(&mut sender, 0, transport), None, "transport mode goes to the flow's own destination");
     let own = Flow::of_packet(&packet(V4, 60)).unwrap();
     assert_eq!(sender.find_for(Duration::ZERO, &transport, &own), sender.find(5, dst));
-    assert_eq!(spi(&sender, 0, Template { reqid: 8, ..wanted }), Some(6));
-    assert_eq!(spi(&sender, 0, Template { reqid: 0, ..wanted }), Some(7), "without is not any");
-    assert_eq!(spi(&sender, 0, Template { reqid: 9, ..wanted }), None, "another source");
-    assert_eq!(spi(&sender, 0, Template { reqid: 9, src: None, ..wanted }), Some(8));
-    assert_eq!(spi(&sender, 0, Template { reqid: 10, ..wanted }), Some(9));
-    assert_eq!(spi(&sender, 0, Template { dst: None, ..wanted }), None, "to the flow's own destination");
+    assert_eq!(spi(&mut sender, 0, Template { reqid: 8, ..wanted }), Some(6));
+    assert_eq!(spi(&mut sender, 0, Template { reqid: 0, ..wanted }), Some(7), "without is not any");
+    assert_eq!(spi(&mut sender, 0, Template { reqid: 9, ..wanted }), None, "another source");
+    assert_eq!(spi(&mut sender, 0, Template { reqid: 9, src: None, ..wanted }), Some(8));
+    assert_eq!(spi(&mut sender, 0, Template { reqid: 10, ..wanted }), Some(9));
+    assert_eq!(spi(&mut sender, 0, Template { dst: None, ..wanted }), None, "to the flow's own destination");
     assert_eq!(sender.find(2, src), None);
 }
 
@@ -1095,7 +1095,7 @@ fn the_newest_sa_is_the_one_added_last_wherever_it_stands() {
     // The last one stands in the first one's place.
     sad.remove(1, dst);
     sad.add(&states[2], Duration::ZERO, [2; 32]).unwrap();
-    let sender = Sender::new(sad);
+    let mut sender = Sender::new(sad);
     let template =
         Template { mode: xfrm::Mode::Tunnel, src: None, dst: Some(dst), spi: 0, reqid: 0, is_required: true };
     let flow = Flow::of_packet(&packet(INNER_V4, 60)).unwrap();

@@ -1,9 +1,9 @@
 //! Outbound processing (RFC 4301 §5.1, RFC 4303 §3.3): packets in, the ESP packets that protect them out.
 
+mod choice;
 mod encapsulation;
 mod udp;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -20,7 +20,8 @@ use crate::sending::{SaPlace, Sending};
 use crate::spd::Template;
 use crate::tunnel::{OuterHeader, TunnelHeaders};
 use crate::verdict::DropReason;
-use crate::xfrm::{Mode as TemplateMode, State};
+use crate::xfrm::State;
+use choice::Choices;
 use encapsulation::{Encapsulation, Ends};
 use udp::{Peer, Peers};
 
@@ -70,8 +71,7 @@ pub enum Sent {
 /// It fragments nothing, and asks no policy: which packet goes through which SA is the caller's to say.
 pub struct Sender {
     sad: Sad<Sending>,
-    /// By destination and `reqid`, in the order in which they were added.
-    by_reqid: HashMap<(IpAddr, u32), Vec<SaPlace>>,
+    choices: Choices,
     peers: Peers,
     mtu: Option<usize>,
     /// The last IPv4 identification of a packet that may be fragmented.
@@ -98,7 +98,7 @@ impl Sender {
         let places = sad.places();
         let mut sender = Self {
             sad,
-            by_reqid: HashMap::new(),
+            choices: Choices::default(),
             peers: Peers::default(),
             mtu: None,
             id: 0,
@@ -134,12 +134,7 @@ impl Sender {
             if let Some(peer) = state.peer {
                 self.peers.leave(peer);
             }
-            if let Some(places) = self.by_reqid.get_mut(&(sa.dst, sa.reqid)) {
-                places.retain(|&other| other != place);
-                if places.is_empty() {
-                    self.by_reqid.remove(&(sa.dst, sa.reqid));
-                }
-            }
+            self.choices.leave(sa, place);
         }
         self.sad.remove(spi, dst)
     }
@@ -147,7 +142,7 @@ impl Sender {
     /// Makes the SA at `place` known as the newest one.
     fn join(&mut self, place: SaPlace) {
         let Some(Entry { sa, state, added, .. }) = self.sad.at_mut(place) else { return };
-        self.by_reqid.entry((sa.dst, sa.reqid)).or_default().push(place);
+        self.choices.join(sa, place);
         let (src, dst) = (sa.src, sa.dst);
         state.peer = sa.encap.map(|ports| self.peers.join(Peer { src, dst, ports }, *added));
     }
@@ -171,35 +166,26 @@ impl Sender {
     }
 
     /// The place of the best SA that a policy's template asks for and whose selector the flow matches: not expired at
-    /// `now`; of those, rather one that has reached no soft limit; of those, the one that was added last, as in Linux.
+    /// `now`, which never goes back; of those, rather one that has numbers left, and has reached no soft limit; of
+    /// those, the one that was added last, as in Linux. One that has no number left is found if there is no other, and
+    /// says so once something is sent through it ([`DropReason::SeqOverflow`]).
     ///
     /// The template's `reqid` must be the SA's exactly: as in Linux, a policy without one finds SAs without one. Where
     /// it names no address, and in transport mode, the flow's counts. An SA without a source address fits any.
     ///
-    /// It looks through the SAs with one destination and `reqid`, from the last one on.
+    /// It looks through the SAs with one destination and `reqid`, from the last one on. If they are more than a few,
+    /// what was found, or that nothing was, is remembered for the flows seen last, about 4000, until an SA is added or
+    /// removed, or that one gets worse: the look costs time in proportion to their number for a new flow, for each flow
+    /// again after such a change, and for each packet where there are more flows than that.
     #[must_use]
-    pub fn find_for(&self, now: Duration, template: &Template, flow: &Flow) -> Option<SaPlace> {
-        let is_transport = template.mode == TemplateMode::Transport;
-        let named = |address: Option<IpAddr>, own| address.filter(|_| !is_transport).unwrap_or(own);
-        let (src, dst) = (named(template.src, flow.src), named(template.dst, flow.dst));
-        let mut dying = None;
-        for &place in self.by_reqid.get(&(dst, template.reqid))?.iter().rev() {
-            let Some(Entry { sa, state, .. }) = self.sad.at(place) else { continue };
-            let has_source =
-                sa.src == src || sa.src.is_unspecified() || template.src.is_none() && !is_transport;
-            let is_wanted = sa.mode.is(template.mode)
-                && (template.spi == 0 || sa.spi == template.spi)
-                && has_source
-                && !state.lifetime.is_over(now)
-                && state.selectors.select(flow);
-            if is_wanted && !state.lifetime.is_dying() {
-                return Some(place);
-            }
-            if is_wanted {
-                dying = dying.or(Some(place));
-            }
-        }
-        dying
+    pub fn find_for(&mut self, now: Duration, template: &Template, flow: &Flow) -> Option<SaPlace> {
+        self.choices.find(&self.sad, now, template, flow)
+    }
+
+    /// How often [`find_for`](Self::find_for) had to search, and did not remember.
+    #[must_use]
+    pub fn searches(&self) -> u64 {
+        self.choices.searches()
     }
 
     /// Sets what the outer headers of an SA say, in tunnel mode, and those of its dummy packets. Returns whether there

@@ -28,7 +28,7 @@
 //! ranges is several policies. `uid`, `share`, `flag localok` and soft limits are without effect; sockets' policies
 //! are left out. Policies of direction `fwd` are kept and can be looked up; a NIC does not forward.
 
-mod cache;
+pub(crate) mod cache;
 mod index;
 mod policy;
 mod text;
@@ -186,7 +186,7 @@ struct Table {
     v4: Index,
     v6: Index,
     /// Empty if there are no policies.
-    cache: Cache,
+    cache: Cache<Rule>,
 }
 
 impl Spd {
