@@ -29,6 +29,8 @@ use crate::xfrm::{self, Dir};
 pub enum Departed {
     /// It goes as this ESP packet: octets of [`Sender::octets`].
     Protected(Range<usize>),
+    /// Likewise, and it is to be fragmented: [`Sent::ToFragment`].
+    ToFragment(Range<usize>),
     /// It goes as it came.
     Clear,
     /// Encapsulated, it would be longer than the MTU: [`Sent::TooBig`].
@@ -44,6 +46,7 @@ impl From<Sent> for Departed {
     fn from(sent: Sent) -> Self {
         match sent {
             Sent::Packet(at) => Self::Protected(at),
+            Sent::ToFragment(at) => Self::ToFragment(at),
             Sent::TooBig { mtu } => Self::TooBig { mtu },
             Sent::Drop(reason) => Self::Drop(reason),
         }
@@ -113,7 +116,8 @@ impl Outbound {
         }
         let unsealed = self.sender.seal(now);
         for departed in &mut departed[first..] {
-            if matches!(departed, Departed::Protected(at) if unsealed.contains(at)) {
+            if matches!(departed, Departed::Protected(at) | Departed::ToFragment(at) if unsealed.contains(at))
+            {
                 *departed = Departed::Drop(DropReason::Malformed);
             }
         }

@@ -10,8 +10,8 @@ use std::num::NonZeroU8;
 use std::time::Duration;
 
 use espwire_ipsec::{
-    Audit, Df, DropReason, Dscp, Event, Flow, FlowLabel, KEEPALIVE_INTERVAL, LimitKind, Outgoing, Received,
-    Receiver, SaId, SaPlace, Sad, Sender, Sending, Sent, Suite, Template, TunnelHeaders, xfrm,
+    Audit, Df, DropReason, Dscp, Event, Flow, FlowLabel, KEEPALIVE_INTERVAL, LimitKind, Mode, Outgoing,
+    Received, Receiver, SaId, SaPlace, Sad, Sender, Sending, Sent, Suite, Template, TunnelHeaders, xfrm,
 };
 use proptest::prelude::*;
 
@@ -79,7 +79,7 @@ fn place(sender: &Sender, number: usize) -> SaPlace {
 
 fn octets(sender: &Sender, sent: Sent) -> Result<Vec<u8>, Sent> {
     match sent {
-        Sent::Packet(at) => Ok(sender.octets()[at].to_vec()),
+        Sent::Packet(at) | Sent::ToFragment(at) => Ok(sender.octets()[at].to_vec()),
         unsent => Err(unsent),
     }
 }
@@ -429,7 +429,7 @@ fn transport_mode_keeps_the_ipv4_header_with_its_options() {
 /// An extension header of 8 octets, or of a routing header 24.
 fn extension(kind: u8, next: u8) -> Vec<u8> {
     match kind {
-        43 => [&[next, 2, 4, 1, 0, 0, 0, 0][..], &address("fd09::3")].concat(),
+        43 => [&[next, 2, 4, 1, 0, 0, 0, 0][..], &address(V6.1)].concat(),
         44 => vec![next, 0, 0, 0, 1, 2, 3, 4],
         _ => vec![next, 0, 1, 4, kind, kind, 0, 0],
     }
@@ -499,11 +499,41 @@ fn transport_mode_is_for_the_sas_addresses() {
         assert!(try_send(&mut transport(any, ""), &packet((other.0, ends.1), 60)).is_ok());
         assert_eq!(try_send(&mut tunnel(any, ""), &packet(other, 60)), address, "no source");
     }
-    // The next hop of a routing header stands in the destination's place.
-    let routed = v6_with(("fd09::1", "fd09::77"), 43, &[extension(43, 17), udp(30)].concat());
-    assert!(try_send(&mut transport(V6, ""), &routed).is_ok());
     let not_routed = v6_with(("fd09::1", "fd09::77"), 60, &[extension(60, 17), udp(30)].concat());
     assert_eq!(try_send(&mut transport(V6, ""), &not_routed), address);
+}
+
+#[test]
+fn under_a_routing_header_the_sa_is_the_last_destinations() {
+    let (own, other, hop) = (V6.1, "fd09::bad", "fd09::77");
+    // Destination, type, segments left, addresses, and whether the packet is for the SA.
+    let cases: [(&str, u8, u8, &[&str], bool); 14] = [
+        (hop, 0, 1, &[own], true),
+        (hop, 0, 1, &[other], false),
+        (hop, 0, 2, &[other, own], true),
+        (hop, 0, 2, &[own, other], false),
+        (hop, 2, 1, &[own], true),
+        (hop, 2, 1, &[other], false),
+        (hop, 4, 1, &[own, other], true),
+        (hop, 4, 1, &[other, own], false),
+        // It goes through the SA's host, and on.
+        (own, 0, 1, &[other], false),
+        // All have been visited.
+        (own, 0, 0, &[other], true),
+        (hop, 0, 0, &[own], false),
+        // No address, and a kind that isn't known.
+        (own, 0, 1, &[], false),
+        (own, 3, 1, &[own], false),
+        (own, 3, 0, &[own], true),
+    ];
+    for (dst, kind, left, addresses, is_right) in cases {
+        let mut routing = vec![17, 2 * addresses.len() as u8, kind, left, 0, 0, 0, 0];
+        routing.extend(addresses.iter().flat_map(|text| address(text)));
+        let packet = v6_with((V6.0, dst), 43, &[routing, udp(30)].concat());
+        let sent = try_send(&mut transport(V6, ""), &packet);
+        let refused = Err(Sent::Drop(DropReason::OutAddress));
+        assert_eq!(sent != refused, is_right, "{dst} {kind} {left} {addresses:?}");
+    }
 }
 
 // Mode beet.
@@ -643,6 +673,15 @@ fn udp_stands_where_esp_would_in_transport_mode() {
     let len = ((sent.len() - 72) as u32).to_be_bytes();
     let ends = [address(V6.0), address(V6.1)].concat();
     assert_eq!(sum(&[&ends, &len, &[0, 0, 0, 17], &sent[72..]]), 0xffff);
+}
+
+#[test]
+fn the_checksum_is_over_the_source_of_the_header_where_the_sa_has_none() {
+    let mut sender = transport(("::", V6.1), "encap espinudp 4500 4500 0.0.0.0");
+    let sent = send(&mut sender, &packet(V6, 70));
+    let len = ((sent.len() - 40) as u32).to_be_bytes();
+    let ends = [address(V6.0), address(V6.1)].concat();
+    assert_eq!(sum(&[&ends, &len, &[0, 0, 0, 17], &sent[40..]]), 0xffff);
 }
 
 #[test]
@@ -814,13 +853,14 @@ fn a_packet_is_too_big_when_it_is_longer_than_the_mtu_and_the_mtu_told_is_the_lo
     for (mut sender, ends) in senders_for_mtu() {
         for mtu in 1400..1432 {
             sender.set_mtu(Some(mtu));
-            let Err(Sent::TooBig { mtu: told }) = try_send(&mut sender, &packet(ends, 1432)) else {
+            let packet = |len| marked(packet(ends, len), 0, true);
+            let Err(Sent::TooBig { mtu: told }) = try_send(&mut sender, &packet(1432)) else {
                 panic!("fits {mtu}")
             };
-            assert!(send(&mut sender, &packet(ends, told)).len() <= mtu, "{told} fits {mtu}");
-            assert_eq!(try_send(&mut sender, &packet(ends, told + 1)), Err(Sent::TooBig { mtu: told }));
+            assert!(send(&mut sender, &packet(told)).len() <= mtu, "{told} fits {mtu}");
+            assert_eq!(try_send(&mut sender, &packet(told + 1)), Err(Sent::TooBig { mtu: told }));
             sender.set_mtu(None);
-            assert!(send(&mut sender, &packet(ends, told + 1)).len() > mtu);
+            assert!(send(&mut sender, &packet(told + 1)).len() > mtu);
         }
     }
 }
@@ -828,7 +868,9 @@ fn a_packet_is_too_big_when_it_is_longer_than_the_mtu_and_the_mtu_told_is_the_lo
 #[test]
 fn too_big_counts_headers_options_and_pseudo_headers() {
     for options_len in [0, 4, 8, 40] {
-        let with = |len: usize| v4_with(V4, &vec![1; options_len], 17, &udp(len - 20 - options_len));
+        let with = |len: usize| {
+            marked(v4_with(V4, &vec![1; options_len], 17, &udp(len - 20 - options_len)), 0, true)
+        };
         for mut sender in [transport(V4, ""), beet(V4, V4, ""), beet(V6, V4, "")] {
             sender.set_mtu(Some(1000));
             let Err(Sent::TooBig { mtu }) = try_send(&mut sender, &with(1000)) else { panic!("fits") };
@@ -836,6 +878,43 @@ fn too_big_counts_headers_options_and_pseudo_headers() {
             assert_eq!(try_send(&mut sender, &with(mtu + 1)), Err(Sent::TooBig { mtu }));
         }
     }
+}
+
+#[test]
+fn what_has_to_go_though_it_is_too_long_is_to_be_fragmented() {
+    let sent = |sender: &mut Sender, packet: &[u8]| {
+        sender.set_mtu(Some(1300));
+        let sa = place(sender, 0);
+        burst(sender, Duration::ZERO, &[Outgoing::Packet { sa, packet }]).0.remove(0)
+    };
+    // Whole packets that may be fragmented, where no fragment is taken.
+    for (make, ends) in [
+        (transport as fn(Ends, &str) -> Sender, V4),
+        (|ends, rest| beet(V4, ends, rest), INNER_V4),
+        (|ends, rest| beet(V6, ends, rest), INNER_V4),
+    ] {
+        for (len, is_longer) in [(1000, false), (1290, true), (1500, true)] {
+            let packet = marked(packet(ends, len), 0, false);
+            let mut sender = make(ends, "");
+            match sent(&mut sender, &packet) {
+                Sent::Packet(at) => assert!(!is_longer && at.len() <= 1300),
+                Sent::ToFragment(at) => {
+                    assert!(is_longer && at.len() > 1300);
+                    assert_eq!(plain(split(&sender.octets()[at]).1).payload, packet[20..]);
+                }
+                other => panic!("{other:?}"),
+            }
+            let whole = marked(packet, 0, true);
+            let is_too_big = matches!(sent(&mut sender, &whole), Sent::TooBig { .. });
+            assert_eq!(is_too_big, is_longer, "with DF set");
+        }
+    }
+    // In a tunnel a fragment can come.
+    assert!(matches!(sent(&mut tunnel(V4, ""), &packet(INNER_V4, 1290)), Sent::TooBig { .. }));
+    // What must be carried.
+    assert!(matches!(sent(&mut tunnel(V4, ""), &packet(INNER_V6, 1280)), Sent::ToFragment(_)));
+    assert!(matches!(sent(&mut transport(V6, ""), &packet(V6, 1280)), Sent::ToFragment(_)));
+    assert!(matches!(sent(&mut transport(V6, ""), &packet(V6, 1290)), Sent::TooBig { .. }));
 }
 
 #[test]
@@ -1218,10 +1297,15 @@ proptest! {
         let mut sender = many();
         let sa = place(&sender, number);
         let (mut sent, _) = burst(&mut sender, SECOND, &[Outgoing::Packet { sa, packet: &packet }]);
+        let is_to_fragment = matches!(sent[0], Sent::ToFragment(_));
         if let Ok(sent) = octets(&sender, sent.remove(0)) {
             split(&sent);
-            let least = if packet[0] >> 4 == 4 { 68 } else { 1280 };
-            prop_assert!(sent.len() <= 150 || packet.len() <= least);
+            prop_assert_eq!(is_to_fragment, sent.len() > 150);
+            let is_v4 = packet[0] >> 4 == 4;
+            let takes_fragments = sender.sad().iter().nth(number).unwrap().0.mode == Mode::Tunnel;
+            let has_to_go = packet.len() <= if is_v4 { 68 } else { 1280 }
+                || is_v4 && packet[6] & 0x40 == 0 && !takes_fragments;
+            prop_assert!(!is_to_fragment || has_to_go);
         }
     }
 }

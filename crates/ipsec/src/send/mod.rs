@@ -53,10 +53,19 @@ pub enum Outgoing<'a> {
 pub enum Sent {
     /// It is this packet: octets of [`Sender::octets`], from the IP header on.
     Packet(Range<usize>),
+    /// As [`Packet`](Self::Packet), but longer than the MTU of its SA: to be fragmented by the caller, as its own host
+    /// would. It is what has to go all the same: an IPv6 packet of up to 1280 octets or an IPv4 one of up to 68, which
+    /// its sender need not be able to make shorter (RFC 8200 §5), and an IPv4 one with DF clear in transport mode or
+    /// BEET, which take no fragments.
+    //
+    //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.4
+    //# If necessary, fragmentation is performed after ESP
+    //# processing within an IPsec implementation.
+    ToFragment(Range<usize>),
     /// Encapsulated, it would be longer than the MTU of its SA. Nothing was sent, and no number used up.
     ///
     /// With DF set, or of IPv6, it is for the caller to drop it and to tell its sender (RFC 4303 §3.3.4, RFC 4301
-    /// §8.2.1); with DF clear, to fragment it and to come again, in tunnel mode.
+    /// §8.2.1); with DF clear, which is only said in tunnel mode, to fragment it and to come again.
     TooBig {
         /// The longest packet to this SA that would fit, in octets: an ICMP message's MTU. Never below 1280 for IPv6
         /// and 68 for IPv4.
@@ -224,8 +233,7 @@ impl Sender {
     /// The packet inside is not changed: its TTL or hop limit is not decremented, for this is its own host's IPsec
     /// (RFC 4301 §5.1.2.1 note 2).
     ///
-    /// An IPv6 packet of up to 1280 octets, and an IPv4 one of up to 68, is sent even where it gets longer than the
-    /// MTU: who comes after may have to fragment the outer packet (RFC 8200 §5).
+    /// What can't be made shorter is sent even where it gets longer than the MTU: [`Sent::ToFragment`].
     pub fn send_burst(
         &mut self,
         now: Duration,
@@ -240,7 +248,7 @@ impl Sender {
         }
         let unsealed = self.seal(now);
         for sent in &mut sent[first..] {
-            if matches!(sent, Sent::Packet(at) if unsealed.contains(at)) {
+            if matches!(sent, Sent::Packet(at) | Sent::ToFragment(at) if unsealed.contains(at)) {
                 *sent = Sent::Drop(DropReason::Malformed);
             }
         }
@@ -283,6 +291,7 @@ impl Sender {
     pub(crate) fn admit(&mut self, now: Duration, outgoing: &Outgoing<'_>, events: &mut Vec<Event>) -> Sent {
         let (Outgoing::Packet { sa: place, .. } | Outgoing::Dummy { sa: place, .. }) = *outgoing;
         match self.encapsulate(place, now, outgoing, events) {
+            Ok(at) if self.mtu(place).is_some_and(|mtu| at.len() > mtu) => Sent::ToFragment(at),
             Ok(at) => Sent::Packet(at),
             Err(unsent) => {
                 if let Sent::Drop(reason) = unsent
@@ -305,6 +314,12 @@ impl Sender {
         unsealed.into_iter().map(|at| self.packets[at].at.clone()).collect()
     }
 
+    /// The longest packet that may go out of an SA.
+    fn mtu(&self, place: SaPlace) -> Option<usize> {
+        let own = self.sad.at(place).and_then(|entry| entry.state.mtu);
+        [self.mtu, own].into_iter().flatten().min()
+    }
+
     /// Encapsulates a packet but for encryption, and returns where.
     fn encapsulate(
         &mut self,
@@ -313,6 +328,7 @@ impl Sender {
         outgoing: &Outgoing<'_>,
         events: &mut Vec<Event>,
     ) -> Result<Range<usize>, Sent> {
+        let mtu = self.mtu(place);
         let Some(Entry { sa, state, .. }) = self.sad.at_mut(place) else {
             return Err(Sent::Drop(DropReason::OutNoSa));
         };
@@ -330,7 +346,6 @@ impl Sender {
                 (dummy, Ends::default(), payload_len)
             }
         };
-        let mtu = [self.mtu, state.mtu].into_iter().flatten().min();
         let payload_len = encapsulation.padded_len(sa, &state.outbound, mtu, dummy_len)?;
 
         let start = self.octets.len();
@@ -390,8 +405,11 @@ impl Sender {
         if let Some(peer) = entry.state.peer {
             self.peers.sent(peer, now);
             if self.octets[at.start] >> 4 == 6 {
+                // That of the header: an SA in transport mode may be for any source.
+                let src = <[u8; 16]>::try_from(&self.octets[at.start + 8..at.start + 24]);
+                let src = src.map_or(entry.sa.src, IpAddr::from);
                 let datagram = &mut self.octets[esp.start - UDP_LEN..esp.end];
-                udp::write_checksum(entry.sa.src, entry.sa.dst, datagram);
+                udp::write_checksum(src, entry.sa.dst, datagram);
             }
         }
         entry.counts.packets += 1;
