@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use espwire_esp::{IV_SECRET_LEN, InboundSa, Resynchronization, SaKey};
+use sha2::{Digest, Sha256};
 
 use crate::event::{Event, SaId};
 use crate::outer::NATT_PORT;
@@ -100,6 +101,8 @@ pub struct Sad<S = Observing> {
     natt_ports: Vec<(u16, usize)>,
     /// Of a sender: keys that had an SA with implicit IVs. They stay, so that no IV comes twice.
     implicit: HashSet<Fingerprint>,
+    /// Of a sender: what stands for the secrets that SAs had, likewise.
+    secrets: HashSet<[u8; 32]>,
 }
 
 /// No SAs.
@@ -113,6 +116,7 @@ impl<S> Default for Sad<S> {
             wild: HashMap::new(),
             natt_ports: vec![(NATT_PORT, 1)],
             implicit: HashSet::new(),
+            secrets: HashSet::new(),
         }
     }
 }
@@ -177,7 +181,7 @@ impl Sad<Receiving> {
     }
 
     fn insert_receiving(&mut self, state: &State, now: Duration) -> Result<usize, SadError> {
-        self.insert(state, now, |state, sa, key| Receiving::of_state(state, sa, key, now))
+        self.insert(state, now, |_, state, sa, key| Receiving::of_state(state, sa, key, now))
     }
 }
 
@@ -189,8 +193,10 @@ impl Sad<Sending> {
     ///
     /// # Errors
     ///
-    /// As [`receiving`](Sad::receiving); and two SAs with one key and implicit IVs, which would come twice
-    /// (RFC 8750 §4).
+    /// As [`new`](Sad::new); states of one SPI and destination must also agree in all that [`receiving`](Sad::receiving)
+    /// compares. A state without ESN and a number that needs it, one whose selector can't be used; two SAs with one
+    /// key and implicit IVs, which would come twice (RFC 8750 §4); a secret that comes again. Key and secret of
+    /// an SA that was removed still count: their fingerprints stay, 40 octets at most for each SA.
     pub fn sending<'a>(
         databases: impl IntoIterator<Item = &'a Database>,
         now: Duration,
@@ -205,7 +211,7 @@ impl Sad<Sending> {
     ///
     /// # Errors
     ///
-    /// As [`sending`](Self::sending), where an SA that was removed still counts; and its SPI and destination are those
+    /// As [`sending`](Self::sending); and its SPI and destination are those
     /// of another SA here, even of the same: to replace that, [`remove`](Self::remove) it first.
     pub fn add(
         &mut self,
@@ -258,17 +264,27 @@ impl Sad<Sending> {
         now: Duration,
         secret: [u8; IV_SECRET_LEN],
     ) -> Result<usize, SadError> {
-        let mut implicit = std::mem::take(&mut self.implicit);
-        let place = self.insert(state, now, |state, sa, key| {
-            let has_implicit_iv = sa.suite.is_counter_mode() && sa.suite.iv_len() == 0;
-            if has_implicit_iv && !implicit.insert(sa.encryption_fingerprint) {
-                let reason = "another SA has this key, and both have implicit IVs: they would come twice";
-                return Err(SadError::unusable(state, state.position, reason));
+        let fingerprint = Sha256::digest(secret).into();
+        let mut implicit_key = None;
+        let place = self.insert(state, now, |known, state, sa, key| {
+            let refuse = |reason| Err(SadError::unusable(state, state.position, reason));
+            if known.secrets.contains(&fingerprint) {
+                return refuse("the secret for its IVs was another SA's: each needs one of its own");
+            }
+            if sa.suite.is_counter_mode() && sa.suite.iv_len() == 0 {
+                implicit_key = Some(sa.encryption_fingerprint);
+                if known.implicit.contains(&sa.encryption_fingerprint) {
+                    return refuse(
+                        "another SA has this key, and both have implicit IVs: they would come twice",
+                    );
+                }
             }
             Sending::of_state(state, sa, key, now, &secret)
-        });
-        self.implicit = implicit;
-        place
+        })?;
+        // Only now: a state that was refused may come again, mended.
+        self.secrets.insert(fingerprint);
+        self.implicit.extend(implicit_key);
+        Ok(place)
     }
 
     /// Tells the limits of time that SAs have reached by `now` without a packet. Called every second or so, it makes
@@ -282,7 +298,7 @@ impl Sad<Sending> {
     }
 }
 
-fn observing(state: &State, sa: &Sa, key: SaKey) -> Result<Observing, SadError> {
+fn observing(_: &Sad, state: &State, sa: &Sa, key: SaKey) -> Result<Observing, SadError> {
     let noted_window = if sa.replay_window == 0 { NOTED_WINDOW } else { sa.replay_window };
     // Which end's counter this was depends on whose state it is: the other one stands still at 0.
     let high = state.sequence.seq_hi.max(state.sequence.oseq_hi);
@@ -334,7 +350,7 @@ impl<S> Sad<S> {
         &mut self,
         state: &State,
         now: Duration,
-        side: impl FnOnce(&State, &Sa, SaKey) -> Result<S, SadError>,
+        side: impl FnOnce(&Self, &State, &Sa, SaKey) -> Result<S, SadError>,
     ) -> Result<usize, SadError> {
         let refuse = |reason: &str| Err(SadError::unusable(state, state.position, reason));
         if state.spi == 0 {
@@ -357,7 +373,7 @@ impl<S> Sad<S> {
             );
         }
         let (sa, key) = Sa::of_state(state)?;
-        let side = side(state, &sa, key)?;
+        let side = side(self, state, &sa, key)?;
         if let Some(ports) = sa.encap {
             match self.natt_ports.binary_search_by_key(&ports.dst, |(port, _)| *port) {
                 Ok(at) => self.natt_ports[at].1 += 1,

@@ -41,7 +41,7 @@ impl Sending {
     ///
     /// # Errors
     ///
-    /// [`SadError::Unusable`]: its selector makes no sense.
+    /// [`SadError::Unusable`]: its numbers or its selector make no sense.
     pub(crate) fn of_state(
         state: &State,
         sa: &Sa,
@@ -49,6 +49,10 @@ impl Sending {
         now: Duration,
         secret: &[u8; IV_SECRET_LEN],
     ) -> Result<Self, SadError> {
+        if !sa.esn && state.sequence.oseq_hi != 0 {
+            let reason = "a high half of the sequence number, `replay-oseq-hi`, needs `flag esn`";
+            return Err(SadError::unusable(state, state.position, reason));
+        }
         let numbering = Numbering {
             esn: sa.esn,
             may_cycle: sa.extra_flags.has(ExtraFlags::OSEQ_MAY_WRAP),

@@ -1079,6 +1079,50 @@ fn time_ends_an_sa_without_traffic() {
     assert_eq!(told(&mut sender, 103), [expire(LimitKind::SinceUsed, true)]);
 }
 
+// Which SAs can be used.
+
+/// What is wrong with a state added to a SAD, if anything is.
+fn refusal(sad: &mut Sad<Sending>, line: &str, secret: u8) -> Option<String> {
+    let states = xfrm::parse("test", line).unwrap();
+    let added = sad.add(&states.states[0], Duration::ZERO, [secret; 32]);
+    added.err().map(|error| error.to_string())
+}
+
+#[test]
+fn a_number_that_needs_esn_is_refused_without_it() {
+    let mut sad = Sad::default();
+    // Behind a window of up to 32, `ip` would not send the high half.
+    let numbers = "replay-oseq 5 replay-oseq-hi 1 replay-window 64";
+    let error = refusal(&mut sad, &state(1, V4, &format!("mode tunnel {GCM} {numbers}")), 1).unwrap();
+    assert!(error.contains("needs `flag esn`"), "{error}");
+    let with_esn = state(1, V4, &format!("mode tunnel {GCM} {numbers} flag esn"));
+    assert_eq!(refusal(&mut sad, &with_esn, 1), None);
+}
+
+#[test]
+fn no_two_sas_have_one_secret() {
+    let line = |spi| state(spi, V4, &format!("mode tunnel {GCM}"));
+    let mut sad = Sad::default();
+    assert_eq!(refusal(&mut sad, &line(1), 1), None);
+    let error = refusal(&mut sad, &line(2), 1).unwrap();
+    assert!(error.contains("secret"), "{error}");
+    assert_eq!(refusal(&mut sad, &line(2), 2), None);
+    // With its key a removed SA would send its IVs again.
+    sad.remove(1, V4.1.parse().unwrap());
+    assert!(refusal(&mut sad, &line(1), 1).is_some());
+    assert_eq!(sad.len(), 1);
+    let two = xfrm::parse("test", &(line(1) + &line(2))).unwrap();
+    assert!(Sad::sending([&two], Duration::ZERO, || [3; 32]).is_err());
+}
+
+#[test]
+fn a_state_that_was_refused_leaves_its_secret_to_the_mended_one() {
+    let line = |rest: &str| state(1, V4, &format!("mode tunnel {GCM} {rest}"));
+    let mut sad = Sad::default();
+    assert!(refusal(&mut sad, &line("replay-oseq-hi 1 replay-window 64"), 1).is_some());
+    assert_eq!(refusal(&mut sad, &line(""), 1), None);
+}
+
 // Finding SAs.
 
 #[test]
