@@ -303,6 +303,19 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_of_one_sa_for_ever() {
+        let mut both = Both::default();
+        both.add("reqid 1");
+        let stale = both.sad.places()[0];
+        both.remove(stale);
+        both.add("reqid 1");
+        let new = both.sad.places()[0];
+        assert_eq!(new.index, stale.index);
+        assert!(both.sad.at(stale).is_none() && both.sad.at_mut(stale).is_none());
+        assert!(both.sad.at(new).is_some() && both.sad.at_mut(new).is_some());
+    }
+
+    #[test]
     fn a_few_sas_need_no_cache() {
         let mut both = Both::default();
         for _ in 0..FEW {
