@@ -19,6 +19,7 @@ use crate::flow::Flow;
 use crate::receive::{Received, Receiver};
 use crate::sa::{Mode, Sa};
 use crate::send::{Outgoing, Sender, Sent};
+use crate::sending::SaPlace;
 use crate::spd::{Action, PolicyFault, ProtectedBy, Rule, Spd};
 use crate::verdict::{DropReason, Refusal};
 use crate::xfrm::{self, Dir};
@@ -28,6 +29,8 @@ use crate::xfrm::{self, Dir};
 pub enum Departed {
     /// It goes as this ESP packet: octets of [`Sender::octets`].
     Protected(Range<usize>),
+    /// Likewise, and it is to be fragmented: [`Sent::ToFragment`].
+    ToFragment(Range<usize>),
     /// It goes as it came.
     Clear,
     /// Encapsulated, it would be longer than the MTU: [`Sent::TooBig`].
@@ -39,20 +42,28 @@ pub enum Departed {
     Drop(DropReason),
 }
 
+impl From<Sent> for Departed {
+    fn from(sent: Sent) -> Self {
+        match sent {
+            Sent::Packet(at) => Self::Protected(at),
+            Sent::ToFragment(at) => Self::ToFragment(at),
+            Sent::TooBig { mtu } => Self::TooBig { mtu },
+            Sent::Drop(reason) => Self::Drop(reason),
+        }
+    }
+}
+
 /// The way out (RFC 4301 §5.1).
 pub struct Outbound {
     spd: Spd,
     sender: Sender,
-    /// The packets of a burst that go through SAs, by their places in it.
-    places: Vec<usize>,
-    sent: Vec<Sent>,
 }
 
 impl Outbound {
     /// With these policies and SAs.
     #[must_use]
     pub fn new(spd: Spd, sender: Sender) -> Self {
-        Self { spd, sender, places: Vec::new(), sent: Vec::new() }
+        Self { spd, sender }
     }
 
     /// Its policies.
@@ -83,7 +94,10 @@ impl Outbound {
     /// 1. The packet's flow; one that can't be read is malformed.
     /// 2. The policy. With DISCARD, or none and [`Unmatched::Discard`](crate::Unmatched::Discard), it ends.
     /// 3. With PROTECT, the SA. Without one it ends, unless the template does not require it.
-    /// 4. All that go through SAs are sent in one burst.
+    /// 4. All that [`Sender::send_burst`] does, encryption last, for all packets in one call.
+    ///
+    /// Each packet is decided and counted in its turn, so that a burst is its packets one by one: where one reaches the
+    /// limit of an SA's lifetime, the next goes through its successor.
     pub fn send_burst(
         &mut self,
         now: Duration,
@@ -91,29 +105,21 @@ impl Outbound {
         departed: &mut Vec<Departed>,
         events: &mut Vec<Event>,
     ) {
-        self.places.clear();
-        self.sent.clear();
+        self.sender.begin();
         let first = departed.len();
-        let mut outgoing = Vec::with_capacity(packets.len());
-        for (place, &packet) in packets.iter().enumerate() {
+        for &packet in packets {
             departed.push(match self.decide(now, packet, events) {
-                Ok(Some(sa)) => {
-                    self.places.push(place);
-                    outgoing.push(Outgoing::Packet { sa, packet });
-                    // Until it is sent.
-                    Departed::Drop(DropReason::OutNoSa)
-                }
+                Ok(Some(sa)) => self.sender.admit(now, &Outgoing::Packet { sa, packet }, events).into(),
                 Ok(None) => Departed::Clear,
                 Err(reason) => Departed::Drop(reason),
             });
         }
-        self.sender.send_burst(now, &outgoing, &mut self.sent, events);
-        for (&place, sent) in self.places.iter().zip(self.sent.drain(..)) {
-            departed[first + place] = match sent {
-                Sent::Packet(at) => Departed::Protected(at),
-                Sent::TooBig { mtu } => Departed::TooBig { mtu },
-                Sent::Drop(reason) => Departed::Drop(reason),
-            };
+        let unsealed = self.sender.seal(now);
+        for departed in &mut departed[first..] {
+            if matches!(departed, Departed::Protected(at) | Departed::ToFragment(at) if unsealed.contains(at))
+            {
+                *departed = Departed::Drop(DropReason::Malformed);
+            }
         }
     }
 
@@ -123,7 +129,7 @@ impl Outbound {
         now: Duration,
         packet: &[u8],
         events: &mut Vec<Event>,
-    ) -> Result<Option<usize>, DropReason> {
+    ) -> Result<Option<SaPlace>, DropReason> {
         let flow = Flow::of_packet(packet).ok_or(DropReason::Malformed)?;
         let lookup = self.spd.lookup(Dir::Out, &flow, packet.len());
         let reason = match lookup.action {

@@ -95,7 +95,7 @@ pub use sa::{Fingerprint, Mode, Sa, SaCounts};
 pub use sad::{Observing, Sad, SadError};
 pub use selector::{AddressRange, Selector, SelectorError, UpperSelector, ValueRange};
 pub use send::{KEEPALIVE_INTERVAL, Outgoing, Sender, Sent};
-pub use sending::Sending;
+pub use sending::{SaPlace, Sending};
 pub use spd::{
     Action, Lookup, MAX_POLICIES, Place, Policy, PolicyCounts, PolicyFault, ProtectedBy, Rule, Spd, SpdError,
     Template, Unmatched,

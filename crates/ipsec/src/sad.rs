@@ -18,7 +18,7 @@ use crate::event::{Event, SaId};
 use crate::outer::NATT_PORT;
 use crate::receiving::Receiving;
 use crate::sa::{Fingerprint, Sa, SaCounts};
-use crate::sending::Sending;
+use crate::sending::{SaPlace, Sending};
 use crate::xfrm::{self, Database, State};
 
 /// Width of the window in which replay is noted for an SA whose state asks for no anti-replay.
@@ -78,17 +78,21 @@ pub(crate) struct Entry<S> {
     pub(crate) counts: SaCounts,
     /// Since when it is there.
     pub(crate) added: Duration,
+    /// Of no other entry, not even of one that was here before: what [`SaPlace`] knows it by.
+    generation: u64,
     /// Where its state stands: the text's name, and the line.
     origin: (Arc<str>, u32),
 }
 
 /// The SAs of one side, found by SPI and destination address: an observer's, a receiver's or a sender's.
 ///
-/// An SA has a place, which stays its own until it is removed, and is another SA's after that.
+/// Of a sender's, each SA has a place that names it: [`SaPlace`].
 pub struct Sad<S = Observing> {
     entries: Vec<Option<Entry<S>>>,
     /// Places in `entries` without an SA.
     holes: Vec<usize>,
+    /// How many SAs were added and removed since it was made.
+    changes: u64,
     index: HashMap<(u32, IpAddr), usize>,
     /// By SPI alone, and whether the destination is of IPv4.
     wild: HashMap<(u32, bool), usize>,
@@ -96,6 +100,8 @@ pub struct Sad<S = Observing> {
     natt_ports: Vec<(u16, usize)>,
     /// Of a sender: keys that had an SA with implicit IVs. They stay, so that no IV comes twice.
     implicit: HashSet<Fingerprint>,
+    /// Of a sender: what stands for the secrets that SAs had, likewise.
+    secrets: HashSet<[u8; 32]>,
 }
 
 /// No SAs.
@@ -104,10 +110,12 @@ impl<S> Default for Sad<S> {
         Self {
             entries: Vec::new(),
             holes: Vec::new(),
+            changes: 0,
             index: HashMap::new(),
             wild: HashMap::new(),
             natt_ports: vec![(NATT_PORT, 1)],
             implicit: HashSet::new(),
+            secrets: HashSet::new(),
         }
     }
 }
@@ -180,7 +188,7 @@ impl Sad<Receiving> {
     }
 
     fn insert_receiving(&mut self, state: &State, now: Duration) -> Result<usize, SadError> {
-        self.insert(state, now, |state, sa, key| Receiving::of_state(state, sa, key, now))
+        self.insert(state, now, |_, state, sa, key| Receiving::of_state(state, sa, key, now))
     }
 }
 
@@ -192,8 +200,10 @@ impl Sad<Sending> {
     ///
     /// # Errors
     ///
-    /// As [`receiving`](Sad::receiving); and two SAs with one key and implicit IVs, which would come twice
-    /// (RFC 8750 §4).
+    /// As [`new`](Sad::new); states of one SPI and destination must also agree in all that [`receiving`](Sad::receiving)
+    /// compares. A state without ESN and a number that needs it, one whose selector can't be used; two SAs with one
+    /// key and implicit IVs, which would come twice (RFC 8750 §4); a secret that comes again. Key and secret of
+    /// an SA that was removed still count: their fingerprints stay, 40 octets at most for each SA.
     pub fn sending<'a>(
         databases: impl IntoIterator<Item = &'a Database>,
         now: Duration,
@@ -208,24 +218,70 @@ impl Sad<Sending> {
     ///
     /// # Errors
     ///
-    /// As [`sending`](Self::sending), where an SA that was removed still counts; and its SPI and destination are those
+    /// As [`sending`](Self::sending); and its SPI and destination are those
     /// of another SA here, even of the same: to replace that, [`remove`](Self::remove) it first.
-    pub fn add(&mut self, state: &State, now: Duration, secret: IvSecret) -> Result<usize, SadError> {
-        self.insert_sending(state, now, secret)
+    pub fn add(&mut self, state: &State, now: Duration, secret: IvSecret) -> Result<SaPlace, SadError> {
+        let index = self.insert_sending(state, now, secret)?;
+        Ok(SaPlace { index, generation: self.changes })
+    }
+
+    /// The place of the SA with this SPI and destination.
+    #[must_use]
+    pub fn place(&self, id: SaId) -> Option<SaPlace> {
+        let index = self.find_exactly(id.spi, id.dst)?;
+        self.entry(index).map(|entry| SaPlace { index, generation: entry.generation })
+    }
+
+    /// The places of all SAs, in the order in which they were added.
+    pub(crate) fn places(&self) -> Vec<SaPlace> {
+        let entries = self.entries.iter().enumerate();
+        let mut places: Vec<_> = entries
+            .filter_map(|(index, entry)| Some(SaPlace { index, generation: entry.as_ref()?.generation }))
+            .collect();
+        places.sort_unstable_by_key(|place| place.generation);
+        places
+    }
+
+    /// The SA whose place this is, if it is still there.
+    #[inline]
+    pub(crate) fn at(&self, place: SaPlace) -> Option<&Entry<Sending>> {
+        self.entry(place.index).filter(|entry| entry.generation == place.generation)
+    }
+
+    /// The SA whose place this is, if it is still there.
+    #[inline]
+    pub(crate) fn at_mut(&mut self, place: SaPlace) -> Option<&mut Entry<Sending>> {
+        self.entry_mut(place.index).filter(|entry| entry.generation == place.generation)
+    }
+
+    /// A number that changes when an SA is added or removed.
+    #[inline]
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     fn insert_sending(&mut self, state: &State, now: Duration, secret: IvSecret) -> Result<usize, SadError> {
-        let mut implicit = std::mem::take(&mut self.implicit);
-        let place = self.insert(state, now, |state, sa, key| {
-            let has_implicit_iv = sa.suite.is_counter_mode() && sa.suite.iv_len() == 0;
-            if has_implicit_iv && !implicit.insert(sa.encryption_fingerprint) {
-                let reason = "another SA has this key, and both have implicit IVs: they would come twice";
-                return Err(SadError::unusable(state, state.position, reason));
+        let fingerprint = secret.fingerprint();
+        let mut implicit_key = None;
+        let place = self.insert(state, now, |known, state, sa, key| {
+            let refuse = |reason| Err(SadError::unusable(state, state.position, reason));
+            if known.secrets.contains(&fingerprint) {
+                return refuse("the secret for its IVs was another SA's: each needs one of its own");
+            }
+            if sa.suite.is_counter_mode() && sa.suite.iv_len() == 0 {
+                implicit_key = Some(sa.encryption_fingerprint);
+                if known.implicit.contains(&sa.encryption_fingerprint) {
+                    return refuse(
+                        "another SA has this key, and both have implicit IVs: they would come twice",
+                    );
+                }
             }
             Sending::of_state(state, sa, key, now, secret)
-        });
-        self.implicit = implicit;
-        place
+        })?;
+        // Only now: a state that was refused may come again, mended.
+        self.secrets.insert(fingerprint);
+        self.implicit.extend(implicit_key);
+        Ok(place)
     }
 
     /// Tells the limits of time that SAs have reached by `now` without a packet. Called every second or so, it makes
@@ -239,7 +295,7 @@ impl Sad<Sending> {
     }
 }
 
-fn observing(state: &State, sa: &Sa, key: SaKey) -> Result<Observing, SadError> {
+fn observing(_: &Sad, state: &State, sa: &Sa, key: SaKey) -> Result<Observing, SadError> {
     let noted_window = if sa.replay_window == 0 { NOTED_WINDOW } else { sa.replay_window };
     // Which end's counter this was depends on whose state it is: the other one stands still at 0.
     let high = state.sequence.seq_hi.max(state.sequence.oseq_hi);
@@ -292,7 +348,7 @@ impl<S> Sad<S> {
         &mut self,
         state: &State,
         now: Duration,
-        side: impl FnOnce(&State, &Sa, SaKey) -> Result<S, SadError>,
+        side: impl FnOnce(&Self, &State, &Sa, SaKey) -> Result<S, SadError>,
     ) -> Result<usize, SadError> {
         let refuse = |reason: &str| Err(SadError::unusable(state, state.position, reason));
         if state.spi == 0 {
@@ -315,14 +371,16 @@ impl<S> Sad<S> {
             );
         }
         let (sa, key) = Sa::of_state(state)?;
-        let side = side(state, &sa, key)?;
+        let side = side(self, state, &sa, key)?;
         if let Some(ports) = sa.encap {
             match self.natt_ports.binary_search_by_key(&ports.dst, |(port, _)| *port) {
                 Ok(at) => self.natt_ports[at].1 += 1,
                 Err(at) => self.natt_ports.insert(at, (ports.dst, 1)),
             }
         }
-        let entry = Some(Entry { sa, state: side, counts: SaCounts::default(), added: now, origin });
+        self.changes += 1;
+        let (counts, generation) = (SaCounts::default(), self.changes);
+        let entry = Some(Entry { sa, state: side, counts, added: now, generation, origin });
         let place = match self.holes.pop() {
             Some(place) => {
                 self.entries[place] = entry;
@@ -345,6 +403,7 @@ impl<S> Sad<S> {
         let Some(place) = self.index.remove(&(spi, dst)) else { return false };
         let Some(entry) = self.entries[place].take() else { return false };
         self.holes.push(place);
+        self.changes += 1;
         let wild = (spi, dst.is_ipv4());
         if self.wild.get(&wild) == Some(&place) {
             self.wild.remove(&wild);
@@ -383,11 +442,6 @@ impl<S> Sad<S> {
     /// removed may stand in that one's place.
     pub fn iter(&self) -> impl Iterator<Item = (&Sa, &SaCounts)> {
         self.entries.iter().flatten().map(|entry| (&entry.sa, &entry.counts))
-    }
-
-    /// The places of all SAs, in the order of [`iter`](Self::iter).
-    pub(crate) fn places(&self) -> Vec<usize> {
-        (0..self.entries.len()).filter(|&place| self.entries[place].is_some()).collect()
     }
 
     /// The place of the SA that a packet with this SPI to `dst` belongs to.

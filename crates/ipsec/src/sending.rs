@@ -11,6 +11,18 @@ use crate::selectors::StateSelectors;
 use crate::tunnel::TunnelHeaders;
 use crate::xfrm::{ExtraFlags, State};
 
+/// Which SA of a sender: [`Sender::find`](crate::Sender::find), [`Sender::find_for`](crate::Sender::find_for) and
+/// [`Sender::add`](crate::Sender::add) say it.
+///
+/// Once its SA was removed it names none: what is to be sent there is dropped
+/// ([`DropReason::OutNoSa`](crate::DropReason::OutNoSa)), and does not go through the SA that came after. It means nothing
+/// to another sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SaPlace {
+    pub(crate) index: usize,
+    pub(crate) generation: u64,
+}
+
 /// Of an SA whose packets are sent (RFC 4301 §5.1).
 pub struct Sending {
     pub(crate) outbound: OutboundSa,
@@ -29,7 +41,7 @@ impl Sending {
     ///
     /// # Errors
     ///
-    /// [`SadError::Unusable`]: its selector makes no sense.
+    /// [`SadError::Unusable`]: its numbers or its selector make no sense.
     pub(crate) fn of_state(
         state: &State,
         sa: &Sa,
@@ -37,6 +49,10 @@ impl Sending {
         now: Duration,
         secret: IvSecret,
     ) -> Result<Self, SadError> {
+        if !sa.esn && state.sequence.oseq_hi != 0 {
+            let reason = "a high half of the sequence number, `replay-oseq-hi`, needs `flag esn`";
+            return Err(SadError::unusable(state, state.position, reason));
+        }
         let numbering = Numbering {
             esn: sa.esn,
             may_cycle: sa.extra_flags.has(ExtraFlags::OSEQ_MAY_WRAP),

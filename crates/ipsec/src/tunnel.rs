@@ -209,7 +209,7 @@ impl OuterHeader {
     }
 }
 
-fn has_df(ipv4: &[u8]) -> bool {
+pub(crate) fn has_df(ipv4: &[u8]) -> bool {
     ipv4[6] & 0x40 != 0
 }
 

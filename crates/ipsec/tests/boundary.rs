@@ -9,6 +9,7 @@ use espwire_ipsec::{
     Audit, Departed, DropReason, Event, Flow, Inbound, Outbound, Passed, Received, Receiver, Sad, Sender,
     Spd, Unmatched, xfrm,
 };
+use proptest::prelude::*;
 
 const A: &str = "10.0.0.1";
 const B: &str = "10.0.0.2";
@@ -33,7 +34,12 @@ fn template(words: &str) -> String {
 
 fn outbound(text: &str, unmatched: Unmatched) -> Outbound {
     let text = xfrm::parse("test", text).expect("text");
-    let sad = Sad::sending([&text], NOW, || [7; _].into()).expect("SAs");
+    let mut secret = 0;
+    let sad = Sad::sending([&text], NOW, || {
+        secret += 1;
+        [secret; _].into()
+    });
+    let sad = sad.expect("SAs");
     Outbound::new(Spd::new([&text], unmatched).expect("policies"), Sender::new(sad))
 }
 
@@ -339,4 +345,99 @@ fn a_packet_that_gets_too_long_is_said_to() {
     // 20 of outer header, 8 of SPI and number, 8 of IV, 16 of ICV, 2 of trailer: 1346 are left, 1342 and 2 of them whole words.
     assert_eq!(mtu, 1346);
     assert_eq!(sender.spd().iter().next().unwrap().1.packets, 2);
+}
+
+#[test]
+fn in_one_burst_packets_go_on_through_the_next_sa() {
+    let text = |rest: &str, level: &str| {
+        state(0x200, "reqid 1 limit packet-hard 3")
+            + &state(0x100, &format!("reqid 1 {rest}"))
+            + &policy("out", 1, &template(&format!("reqid 1 {level}")))
+    };
+    let spis = |text: &str| {
+        let mut sender = outbound(text, Unmatched::Discard);
+        let (departed, _) = send(&mut sender, &vec![packet(1); 6]);
+        let spi = |departed| match departed {
+            Departed::Protected(at) => Ok(u32::from(sender.sender().octets()[at][22])),
+            other => Err(other),
+        };
+        departed.into_iter().map(spi).collect::<Vec<_>>()
+    };
+    let (old, new) = (Ok(2), Ok(1));
+    let no_sa = Err(Departed::Drop(DropReason::OutNoSa));
+    let [hard, soft] = ["limit packet-hard 2", "limit packet-soft 2"];
+    assert_eq!(
+        spis(&text(hard, "")),
+        [new.clone(), new.clone(), old.clone(), old.clone(), old.clone(), no_sa]
+    );
+    // After the old one has ended, the one that is to be replaced is better than none.
+    assert_eq!(
+        spis(&text(soft, "")),
+        [new.clone(), new.clone(), old.clone(), old.clone(), old.clone(), new.clone()]
+    );
+    let clear = Err(Departed::Clear);
+    assert_eq!(spis(&text(hard, "level use")), [new.clone(), new, old.clone(), old.clone(), old, clear]);
+}
+
+fn any_outbound() -> impl Strategy<Value = String> {
+    let limit = prop_oneof![
+        Just(String::new()),
+        (1..5_u32).prop_map(|packets| format!("limit packet-soft {packets}")),
+        (1..5_u32).prop_map(|packets| format!("limit packet-hard {packets}")),
+        (30..300_u32).prop_map(|bytes| format!("limit byte-soft {bytes}")),
+        (30..300_u32).prop_map(|bytes| format!("limit byte-hard {bytes}")),
+    ];
+    let number = prop_oneof![3 => Just("0"), 1 => Just("0xfffffffd"), 1 => Just("0xffffffff")];
+    let sa = (1..3_u32, limit.clone(), limit, number)
+        .prop_map(|(reqid, a, b, number)| format!("reqid {reqid} {a} {b} replay-oseq {number}"));
+    let rest = prop_oneof![
+        1 => Just(String::new()),
+        1 => Just("action block".to_owned()),
+        4 => (1..4_u32, any::<bool>()).prop_map(|(reqid, is_required)| {
+            template(&format!("reqid {reqid} level {}", if is_required { "required" } else { "use" }))
+        }),
+    ];
+    (prop::collection::vec(sa, 1..7), prop::collection::vec(rest, 4)).prop_map(|(sas, rests)| {
+        let sas = (0x100..).zip(sas).map(|(spi, words)| state(spi, &words));
+        let policies = (1..).zip(rests).map(|(port, rest)| policy("out", port, &rest));
+        sas.chain(policies).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the policies, SAs and limits: a burst is its packets one by one.
+    #[test]
+    fn a_burst_is_its_packets_one_by_one(
+        text in any_outbound(),
+        packets in prop::collection::vec((1..6_u16, 0..90_usize), 1..40),
+    ) {
+        let packets: Vec<_> =
+            packets.into_iter().map(|(port, len)| esp::inner_udp(9, port, &vec![0; len])).collect();
+        let (mut whole, mut single) =
+            (outbound(&text, Unmatched::Discard), outbound(&text, Unmatched::Discard));
+        for outbound in [&mut whole, &mut single] {
+            outbound.sender_mut().set_mtu(Some(150));
+        }
+        let burst = |outbound: &mut Outbound, packets: &[&[u8]]| {
+            let (mut departed, mut events) = (Vec::new(), Vec::new());
+            outbound.send_burst(NOW, packets, &mut departed, &mut events);
+            let octets = |departed| match departed {
+                Departed::Protected(at) => Ok(outbound.sender().octets()[at].to_vec()),
+                other => Err(other),
+            };
+            (departed.into_iter().map(octets).collect::<Vec<_>>(), events)
+        };
+        let together = burst(&mut whole, &packets.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let (mut departed, mut events) = (Vec::new(), Vec::new());
+        for packet in &packets {
+            let (mut one, mut told) = burst(&mut single, &[packet]);
+            departed.append(&mut one);
+            events.append(&mut told);
+        }
+        prop_assert_eq!(together, (departed, events));
+        prop_assert!(whole.sender().sad().iter().eq(single.sender().sad().iter()));
+        prop_assert!(whole.spd().iter().eq(single.spd().iter()));
+    }
 }

@@ -10,8 +10,8 @@ use std::num::NonZeroU8;
 use std::time::Duration;
 
 use espwire_ipsec::{
-    Audit, Df, DropReason, Dscp, Event, Flow, FlowLabel, KEEPALIVE_INTERVAL, LimitKind, Outgoing, Received,
-    Receiver, SaId, Sad, Sender, Sent, Suite, Template, TunnelHeaders, xfrm,
+    Audit, Df, DropReason, Dscp, Event, Flow, FlowLabel, KEEPALIVE_INTERVAL, LimitKind, Mode, Outgoing,
+    Received, Receiver, SaId, SaPlace, Sad, Sender, Sending, Sent, Suite, Template, TunnelHeaders, xfrm,
 };
 use proptest::prelude::*;
 
@@ -71,16 +71,23 @@ fn burst(sender: &mut Sender, now: Duration, packets: &[Outgoing<'_>]) -> (Vec<S
     (sent, events)
 }
 
+/// The place of the SA that stands so far on in [`Sad::iter`].
+fn place(sender: &Sender, number: usize) -> SaPlace {
+    let (sa, _) = sender.sad().iter().nth(number).unwrap();
+    sender.find(sa.spi, sa.dst).unwrap()
+}
+
 fn octets(sender: &Sender, sent: Sent) -> Result<Vec<u8>, Sent> {
     match sent {
-        Sent::Packet(at) => Ok(sender.octets()[at].to_vec()),
+        Sent::Packet(at) | Sent::ToFragment(at) => Ok(sender.octets()[at].to_vec()),
         unsent => Err(unsent),
     }
 }
 
 /// Sends one packet through the first SA, at time 0.
 fn try_send(sender: &mut Sender, packet: &[u8]) -> Result<Vec<u8>, Sent> {
-    let (mut sent, _) = burst(sender, Duration::ZERO, &[Outgoing::Packet { sa: 0, packet }]);
+    let sa = place(sender, 0);
+    let (mut sent, _) = burst(sender, Duration::ZERO, &[Outgoing::Packet { sa, packet }]);
     octets(sender, sent.remove(0))
 }
 
@@ -89,7 +96,8 @@ fn send(sender: &mut Sender, packet: &[u8]) -> Vec<u8> {
 }
 
 fn try_dummy(sender: &mut Sender, payload_len: usize) -> Result<Vec<u8>, Sent> {
-    let (mut sent, _) = burst(sender, Duration::ZERO, &[Outgoing::Dummy { sa: 0, payload_len }]);
+    let sa = place(sender, 0);
+    let (mut sent, _) = burst(sender, Duration::ZERO, &[Outgoing::Dummy { sa, payload_len }]);
     octets(sender, sent.remove(0))
 }
 
@@ -220,7 +228,7 @@ fn split(packet: &[u8]) -> (&[u8], &[u8]) {
 }
 
 fn headers(sender: &mut Sender, headers: TunnelHeaders) {
-    assert!(sender.set_headers(0, headers));
+    assert!(sender.set_headers(place(sender, 0), headers));
 }
 
 // Tunnel mode.
@@ -421,7 +429,7 @@ fn transport_mode_keeps_the_ipv4_header_with_its_options() {
 /// An extension header of 8 octets, or of a routing header 24.
 fn extension(kind: u8, next: u8) -> Vec<u8> {
     match kind {
-        43 => [&[next, 2, 4, 1, 0, 0, 0, 0][..], &address("fd09::3")].concat(),
+        43 => [&[next, 2, 4, 1, 0, 0, 0, 0][..], &address(V6.1)].concat(),
         44 => vec![next, 0, 0, 0, 1, 2, 3, 4],
         _ => vec![next, 0, 1, 4, kind, kind, 0, 0],
     }
@@ -491,11 +499,41 @@ fn transport_mode_is_for_the_sas_addresses() {
         assert!(try_send(&mut transport(any, ""), &packet((other.0, ends.1), 60)).is_ok());
         assert_eq!(try_send(&mut tunnel(any, ""), &packet(other, 60)), address, "no source");
     }
-    // The next hop of a routing header stands in the destination's place.
-    let routed = v6_with(("fd09::1", "fd09::77"), 43, &[extension(43, 17), udp(30)].concat());
-    assert!(try_send(&mut transport(V6, ""), &routed).is_ok());
     let not_routed = v6_with(("fd09::1", "fd09::77"), 60, &[extension(60, 17), udp(30)].concat());
     assert_eq!(try_send(&mut transport(V6, ""), &not_routed), address);
+}
+
+#[test]
+fn under_a_routing_header_the_sa_is_the_last_destinations() {
+    let (own, other, hop) = (V6.1, "fd09::bad", "fd09::77");
+    // Destination, type, segments left, addresses, and whether the packet is for the SA.
+    let cases: [(&str, u8, u8, &[&str], bool); 14] = [
+        (hop, 0, 1, &[own], true),
+        (hop, 0, 1, &[other], false),
+        (hop, 0, 2, &[other, own], true),
+        (hop, 0, 2, &[own, other], false),
+        (hop, 2, 1, &[own], true),
+        (hop, 2, 1, &[other], false),
+        (hop, 4, 1, &[own, other], true),
+        (hop, 4, 1, &[other, own], false),
+        // It goes through the SA's host, and on.
+        (own, 0, 1, &[other], false),
+        // All have been visited.
+        (own, 0, 0, &[other], true),
+        (hop, 0, 0, &[own], false),
+        // No address, and a kind that isn't known.
+        (own, 0, 1, &[], false),
+        (own, 3, 1, &[own], false),
+        (own, 3, 0, &[own], true),
+    ];
+    for (dst, kind, left, addresses, is_right) in cases {
+        let mut routing = vec![17, 2 * addresses.len() as u8, kind, left, 0, 0, 0, 0];
+        routing.extend(addresses.iter().flat_map(|text| address(text)));
+        let packet = v6_with((V6.0, dst), 43, &[routing, udp(30)].concat());
+        let sent = try_send(&mut transport(V6, ""), &packet);
+        let refused = Err(Sent::Drop(DropReason::OutAddress));
+        assert_eq!(sent != refused, is_right, "{dst} {kind} {left} {addresses:?}");
+    }
 }
 
 // Mode beet.
@@ -549,6 +587,27 @@ fn beet_puts_options_behind_a_pseudo_header() {
             assert_eq!(payload[4..4 + pad_len], [1; 4][..pad_len]);
             assert_eq!(payload[4 + pad_len..], packet[20..]);
         }
+    }
+}
+
+#[test]
+fn in_beet_a_packet_of_protocol_94_is_not_taken_for_a_pseudo_header() {
+    // Its payload looks like a pseudo header in front of TCP.
+    let looks_like = [&[6, 0, 4, 0, 1, 1, 1, 1][..], &[0x12, 0x34, 0, 22], &[0; 16]].concat();
+    for outer in [V4, V6] {
+        let line = state(256, outer, &format!("mode beet {NULL} sel src {} dst {}", INNER_V4.0, INNER_V4.1));
+        for options in [&[][..], &[1; 4], &[1; 8]] {
+            let packet = marked(v4_with(INNER_V4, options, 94, &looks_like), 0, true);
+            let sent = send(&mut sender_of(&line), &packet);
+            let payload = plain(split(&sent).1).payload;
+            assert_eq!(payload[0], 94);
+            assert_eq!(payload.len(), 8 * (usize::from(payload[1]) + 1) + looks_like.len());
+            let received = receive(&mut receiver_of(&line), &sent).unwrap();
+            assert_eq!((received[9], &received[20 + options.len()..]), (94, &looks_like[..]));
+        }
+        // In IPv6 it is a protocol as any other.
+        let packet = v6_with(INNER_V6, 94, &looks_like);
+        assert_eq!(plain(split(&send(&mut beet(outer, INNER_V6, ""), &packet)).1).payload, looks_like);
     }
 }
 
@@ -660,8 +719,9 @@ fn keepalives_go_to_peers_that_heard_nothing() {
     assert!(at(&mut sender, 39).is_empty(), "they count themselves");
     // A packet of either SA counts, a dropped one does not.
     let packet = packet(INNER_V4, 60);
-    burst(&mut sender, SECOND * 39, &[Outgoing::Packet { sa: 1, packet: &packet }]);
-    burst(&mut sender, SECOND * 39, &[Outgoing::Packet { sa: 2, packet: &packet[..50] }]);
+    let [second, third] = [1, 2].map(|number| place(&sender, number));
+    burst(&mut sender, SECOND * 39, &[Outgoing::Packet { sa: second, packet: &packet }]);
+    burst(&mut sender, SECOND * 39, &[Outgoing::Packet { sa: third, packet: &packet[..50] }]);
     let sent = at(&mut sender, 40);
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0][0] >> 4, 6);
@@ -799,13 +859,14 @@ fn a_packet_is_too_big_when_it_is_longer_than_the_mtu_and_the_mtu_told_is_the_lo
     for (mut sender, ends) in senders_for_mtu() {
         for mtu in 1400..1432 {
             sender.set_mtu(Some(mtu));
-            let Err(Sent::TooBig { mtu: told }) = try_send(&mut sender, &packet(ends, 1432)) else {
+            let packet = |len| marked(packet(ends, len), 0, true);
+            let Err(Sent::TooBig { mtu: told }) = try_send(&mut sender, &packet(1432)) else {
                 panic!("fits {mtu}")
             };
-            assert!(send(&mut sender, &packet(ends, told)).len() <= mtu, "{told} fits {mtu}");
-            assert_eq!(try_send(&mut sender, &packet(ends, told + 1)), Err(Sent::TooBig { mtu: told }));
+            assert!(send(&mut sender, &packet(told)).len() <= mtu, "{told} fits {mtu}");
+            assert_eq!(try_send(&mut sender, &packet(told + 1)), Err(Sent::TooBig { mtu: told }));
             sender.set_mtu(None);
-            assert!(send(&mut sender, &packet(ends, told + 1)).len() > mtu);
+            assert!(send(&mut sender, &packet(told + 1)).len() > mtu);
         }
     }
 }
@@ -813,7 +874,9 @@ fn a_packet_is_too_big_when_it_is_longer_than_the_mtu_and_the_mtu_told_is_the_lo
 #[test]
 fn too_big_counts_headers_options_and_pseudo_headers() {
     for options_len in [0, 4, 8, 40] {
-        let with = |len: usize| v4_with(V4, &vec![1; options_len], 17, &udp(len - 20 - options_len));
+        let with = |len: usize| {
+            marked(v4_with(V4, &vec![1; options_len], 17, &udp(len - 20 - options_len)), 0, true)
+        };
         for mut sender in [transport(V4, ""), beet(V4, V4, ""), beet(V6, V4, "")] {
             sender.set_mtu(Some(1000));
             let Err(Sent::TooBig { mtu }) = try_send(&mut sender, &with(1000)) else { panic!("fits") };
@@ -821,6 +884,43 @@ fn too_big_counts_headers_options_and_pseudo_headers() {
             assert_eq!(try_send(&mut sender, &with(mtu + 1)), Err(Sent::TooBig { mtu }));
         }
     }
+}
+
+#[test]
+fn what_has_to_go_though_it_is_too_long_is_to_be_fragmented() {
+    let sent = |sender: &mut Sender, packet: &[u8]| {
+        sender.set_mtu(Some(1300));
+        let sa = place(sender, 0);
+        burst(sender, Duration::ZERO, &[Outgoing::Packet { sa, packet }]).0.remove(0)
+    };
+    // Whole packets that may be fragmented, where no fragment is taken.
+    for (make, ends) in [
+        (transport as fn(Ends, &str) -> Sender, V4),
+        (|ends, rest| beet(V4, ends, rest), INNER_V4),
+        (|ends, rest| beet(V6, ends, rest), INNER_V4),
+    ] {
+        for (len, is_longer) in [(1000, false), (1290, true), (1500, true)] {
+            let packet = marked(packet(ends, len), 0, false);
+            let mut sender = make(ends, "");
+            match sent(&mut sender, &packet) {
+                Sent::Packet(at) => assert!(!is_longer && at.len() <= 1300),
+                Sent::ToFragment(at) => {
+                    assert!(is_longer && at.len() > 1300);
+                    assert_eq!(plain(split(&sender.octets()[at]).1).payload, packet[20..]);
+                }
+                other => panic!("{other:?}"),
+            }
+            let whole = marked(packet, 0, true);
+            let is_too_big = matches!(sent(&mut sender, &whole), Sent::TooBig { .. });
+            assert_eq!(is_too_big, is_longer, "with DF set");
+        }
+    }
+    // In a tunnel a fragment can come.
+    assert!(matches!(sent(&mut tunnel(V4, ""), &packet(INNER_V4, 1290)), Sent::TooBig { .. }));
+    // What must be carried.
+    assert!(matches!(sent(&mut tunnel(V4, ""), &packet(INNER_V6, 1280)), Sent::ToFragment(_)));
+    assert!(matches!(sent(&mut transport(V6, ""), &packet(V6, 1280)), Sent::ToFragment(_)));
+    assert!(matches!(sent(&mut transport(V6, ""), &packet(V6, 1290)), Sent::TooBig { .. }));
 }
 
 #[test]
@@ -853,13 +953,12 @@ fn the_smaller_of_two_mtus_counts() {
     let mut sender = tunnel(V4, "");
     let mut fits = |link, sa| {
         sender.set_mtu(link);
-        assert!(sender.set_sa_mtu(0, sa));
+        assert!(sender.set_sa_mtu(place(&sender, 0), sa));
         try_send(&mut sender, &packet(INNER_V4, 1000)).is_ok()
     };
     assert!(fits(None, None) && fits(Some(1500), Some(1500)));
     assert!(!fits(Some(900), None) && !fits(None, Some(900)));
     assert!(!fits(Some(900), Some(1500)) && !fits(Some(1500), Some(900)));
-    assert!(!sender.set_sa_mtu(1, None) && !sender.set_headers(1, TunnelHeaders::default()));
 }
 
 #[test]
@@ -904,7 +1003,8 @@ fn the_last_number_is_the_last() {
         assert!(try_send(&mut sender, &labelled).is_ok());
         for _ in 0..3 {
             let at = SECOND * 5;
-            let (sent, events) = burst(&mut sender, at, &[Outgoing::Packet { sa: 0, packet: &labelled }]);
+            let sa = place(&sender, 0);
+            let (sent, events) = burst(&mut sender, at, &[Outgoing::Packet { sa, packet: &labelled }]);
             assert_eq!(sent, [Sent::Drop(DropReason::SeqOverflow)]);
             let audit = Audit {
                 reason: DropReason::SeqOverflow,
@@ -946,7 +1046,7 @@ fn expire(limit: LimitKind, is_hard: bool) -> Event {
 fn a_lifetime_warns_and_ends() {
     let packet = packet(INNER_V4, 60);
     let mut sender = tunnel(V4, "limit packet-soft 1 limit packet-hard 2");
-    let three = [Outgoing::Packet { sa: 0, packet: &packet }; 3];
+    let three = [Outgoing::Packet { sa: place(&sender, 0), packet: &packet }; 3];
     let (sent, events) = burst(&mut sender, Duration::ZERO, &three);
     assert!(matches!(&sent[..], [Sent::Packet(_), Sent::Packet(_), Sent::Drop(DropReason::OutExpired)]));
     assert_eq!(events, [expire(LimitKind::Packets, false), expire(LimitKind::Packets, true)]);
@@ -983,8 +1083,53 @@ fn time_ends_an_sa_without_traffic() {
     assert_eq!(try_send(&mut sender, &packet(INNER_V4, 60)), Err(Sent::Drop(DropReason::OutExpired)));
     let mut sender = tunnel(V4, "limit time-use-hard 3");
     assert_eq!(told(&mut sender, 100), []);
-    burst(&mut sender, SECOND * 100, &[Outgoing::Packet { sa: 0, packet: &packet(INNER_V4, 60) }]);
+    let sa = place(&sender, 0);
+    burst(&mut sender, SECOND * 100, &[Outgoing::Packet { sa, packet: &packet(INNER_V4, 60) }]);
     assert_eq!(told(&mut sender, 103), [expire(LimitKind::SinceUsed, true)]);
+}
+
+// Which SAs can be used.
+
+/// What is wrong with a state added to a SAD, if anything is.
+fn refusal(sad: &mut Sad<Sending>, line: &str, secret: u8) -> Option<String> {
+    let states = xfrm::parse("test", line).unwrap();
+    let added = sad.add(&states.states[0], Duration::ZERO, [secret; 32].into());
+    added.err().map(|error| error.to_string())
+}
+
+#[test]
+fn a_number_that_needs_esn_is_refused_without_it() {
+    let mut sad = Sad::default();
+    // Behind a window of up to 32, `ip` would not send the high half.
+    let numbers = "replay-oseq 5 replay-oseq-hi 1 replay-window 64";
+    let error = refusal(&mut sad, &state(1, V4, &format!("mode tunnel {GCM} {numbers}")), 1).unwrap();
+    assert!(error.contains("needs `flag esn`"), "{error}");
+    let with_esn = state(1, V4, &format!("mode tunnel {GCM} {numbers} flag esn"));
+    assert_eq!(refusal(&mut sad, &with_esn, 1), None);
+}
+
+#[test]
+fn no_two_sas_have_one_secret() {
+    let line = |spi| state(spi, V4, &format!("mode tunnel {GCM}"));
+    let mut sad = Sad::default();
+    assert_eq!(refusal(&mut sad, &line(1), 1), None);
+    let error = refusal(&mut sad, &line(2), 1).unwrap();
+    assert!(error.contains("secret"), "{error}");
+    assert_eq!(refusal(&mut sad, &line(2), 2), None);
+    // With its key a removed SA would send its IVs again.
+    sad.remove(1, V4.1.parse().unwrap());
+    assert!(refusal(&mut sad, &line(1), 1).is_some());
+    assert_eq!(sad.len(), 1);
+    let two = xfrm::parse("test", &(line(1) + &line(2))).unwrap();
+    assert!(Sad::sending([&two], Duration::ZERO, || [3; 32].into()).is_err());
+}
+
+#[test]
+fn a_state_that_was_refused_leaves_its_secret_to_the_mended_one() {
+    let line = |rest: &str| state(1, V4, &format!("mode tunnel {GCM} {rest}"));
+    let mut sad = Sad::default();
+    assert!(refusal(&mut sad, &line("replay-oseq-hi 1 replay-window 64"), 1).is_some());
+    assert_eq!(refusal(&mut sad, &line(""), 1), None);
 }
 
 // Finding SAs.
@@ -1019,36 +1164,37 @@ fn the_newest_sa_that_fits_is_found() {
         is_required: true,
     };
     let flow = Flow::of_packet(&packet(INNER_V4, 60)).unwrap();
-    let spi = |sender: &Sender, seconds: u32, wanted: Template| {
-        let place = sender.find_for(SECOND * seconds, &wanted, &flow)?;
-        Some(sender.sad().iter().nth(place).unwrap().0.spi)
+    let spi = |sender: &mut Sender, seconds: u32, wanted: Template| {
+        let found = sender.find_for(SECOND * seconds, &wanted, &flow)?;
+        let is_found = |spi: &u32| [src, dst].iter().any(|dst| sender.find(*spi, *dst) == Some(found));
+        (1..=11).find(is_found)
     };
-    assert_eq!(spi(&sender, 0, wanted), Some(4));
-    assert_eq!(spi(&sender, 10, wanted), Some(3), "the newest has expired");
+    assert_eq!(spi(&mut sender, 0, wanted), Some(4));
+    assert_eq!(spi(&mut sender, 10, wanted), Some(3), "the newest has expired");
     let place = sender.find(3, dst).unwrap();
     burst(&mut sender, Duration::ZERO, &[Outgoing::Dummy { sa: place, payload_len: 0 }]);
-    assert_eq!(spi(&sender, 10, wanted), Some(2), "the next is to be replaced");
-    assert_eq!(spi(&sender, 10, Template { spi: 3, ..wanted }), Some(3), "but there is no other");
-    assert_eq!(spi(&sender, 0, Template { spi: 1, ..wanted }), Some(1));
-    assert_eq!(spi(&sender, 0, Template { spi: 99, ..wanted }), None);
-    assert_eq!(spi(&sender, 10, Template { spi: 4, ..wanted }), None);
-    assert_eq!(spi(&sender, 0, Template { mode: xfrm::Mode::Beet, ..wanted }), None);
+    assert_eq!(spi(&mut sender, 10, wanted), Some(2), "the next is to be replaced");
+    assert_eq!(spi(&mut sender, 10, Template { spi: 3, ..wanted }), Some(3), "but there is no other");
+    assert_eq!(spi(&mut sender, 0, Template { spi: 1, ..wanted }), Some(1));
+    assert_eq!(spi(&mut sender, 0, Template { spi: 99, ..wanted }), None);
+    assert_eq!(spi(&mut sender, 10, Template { spi: 4, ..wanted }), None);
+    assert_eq!(spi(&mut sender, 0, Template { mode: xfrm::Mode::Beet, ..wanted }), None);
     let transport = Template { mode: xfrm::Mode::Transport, src: None, dst: None, ..wanted };
-    assert_eq!(spi(&sender, 0, transport), None, "transport mode goes to the flow's own destination");
+    assert_eq!(spi(&mut sender, 0, transport), None, "transport mode goes to the flow's own destination");
     let own = Flow::of_packet(&packet(V4, 60)).unwrap();
     assert_eq!(sender.find_for(Duration::ZERO, &transport, &own), sender.find(5, dst));
     let elsewhere = Some("10.9.9.9".parse().unwrap());
     let named = Template { src: elsewhere, dst: elsewhere, ..transport };
     assert_eq!(sender.find_for(Duration::ZERO, &named, &own), sender.find(5, dst), "whatever it names");
-    assert_eq!(spi(&sender, 0, Template { reqid: 8, ..wanted }), Some(6));
-    assert_eq!(spi(&sender, 0, Template { reqid: 0, ..wanted }), Some(7), "without is not any");
-    assert_eq!(spi(&sender, 0, Template { reqid: 9, ..wanted }), None, "another source");
-    assert_eq!(spi(&sender, 0, Template { reqid: 9, src: None, ..wanted }), Some(8));
-    assert_eq!(spi(&sender, 0, Template { reqid: 10, ..wanted }), Some(9));
-    assert_eq!(spi(&sender, 0, Template { dst: None, ..wanted }), None, "to the flow's own destination");
+    assert_eq!(spi(&mut sender, 0, Template { reqid: 8, ..wanted }), Some(6));
+    assert_eq!(spi(&mut sender, 0, Template { reqid: 0, ..wanted }), Some(7), "without is not any");
+    assert_eq!(spi(&mut sender, 0, Template { reqid: 9, ..wanted }), None, "another source");
+    assert_eq!(spi(&mut sender, 0, Template { reqid: 9, src: None, ..wanted }), Some(8));
+    assert_eq!(spi(&mut sender, 0, Template { reqid: 10, ..wanted }), Some(9));
+    assert_eq!(spi(&mut sender, 0, Template { dst: None, ..wanted }), None, "to the flow's own destination");
     assert_eq!(sender.find(2, src), None);
     let selective = Template { reqid: 12, ..wanted };
-    assert_eq!(spi(&sender, 0, selective), Some(11));
+    assert_eq!(spi(&mut sender, 0, selective), Some(11));
     assert_eq!(sender.find_for(Duration::ZERO, &selective, &own), None, "its selector is for others");
 }
 
@@ -1068,8 +1214,7 @@ fn a_removed_sa_is_found_no_more_and_keeps_no_mapping_alive() {
     assert!(sender.remove(1, dst) && !sender.remove(1, dst));
     assert_eq!(keepalives(&mut sender, 20), 1, "the mapping is the other one's too");
     let other = xfrm::parse("test", &state(3, V4, &format!("mode tunnel reqid 2 {NULL}"))).unwrap();
-    let place = sender.add(&other.states[0], SECOND * 20, [9; _]).unwrap();
-    assert_eq!(place, 0, "that of the removed one");
+    sender.add(&other.states[0], SECOND * 20, [9; _].into()).unwrap();
     assert_eq!(sender.find_for(SECOND * 20, &wanted, &flow), sender.find(2, dst));
     assert!(sender.remove(2, dst));
     assert_eq!(sender.find_for(SECOND * 20, &wanted, &flow), None, "another SA stands in its place");
@@ -1081,7 +1226,7 @@ fn an_sa_is_found_for_what_its_selector_is_for() {
     let any = state(1, V4, &format!("mode tunnel {NULL}"));
     let only =
         state(2, V4, &format!("mode tunnel {NULL} sel src 10.1.0.0/16 dst 10.2.0.0/16 proto udp dport 5201"));
-    let sender = sender_of(&(any + &only));
+    let mut sender = sender_of(&(any + &only));
     let dst = V4.1.parse().unwrap();
     let wanted =
         Template { mode: xfrm::Mode::Tunnel, src: None, dst: Some(dst), spi: 0, reqid: 0, is_required: true };
@@ -1105,15 +1250,47 @@ fn an_sa_is_found_for_what_its_selector_is_for() {
 }
 
 #[test]
-fn an_sa_that_is_not_there_sends_nothing() {
+fn the_place_of_an_sa_that_was_removed_is_no_other_sas() {
+    let other = state(257, ("10.9.0.1", "10.9.0.9"), &format!("mode tunnel {NULL}"));
+    let other = xfrm::parse("test", &other).unwrap();
     let mut sender = tunnel(V4, "");
     let packet = packet(INNER_V4, 60);
-    let (sent, _) = burst(
-        &mut sender,
-        Duration::ZERO,
-        &[Outgoing::Packet { sa: 1, packet: &packet }, Outgoing::Dummy { sa: usize::MAX, payload_len: 0 }],
-    );
-    assert_eq!(sent, [Sent::Drop(DropReason::OutNoSa), Sent::Drop(DropReason::OutNoSa)]);
+    let stale = place(&sender, 0);
+    assert!(sender.remove(256, V4.1.parse().unwrap()));
+    let nothing_goes = |sender: &mut Sender| {
+        let outgoing =
+            [Outgoing::Packet { sa: stale, packet: &packet }, Outgoing::Dummy { sa: stale, payload_len: 0 }];
+        let (sent, _) = burst(sender, Duration::ZERO, &outgoing);
+        assert_eq!(sent, [Sent::Drop(DropReason::OutNoSa), Sent::Drop(DropReason::OutNoSa)]);
+        assert!(!sender.set_sa_mtu(stale, None) && !sender.set_headers(stale, TunnelHeaders::default()));
+    };
+    nothing_goes(&mut sender);
+    // The next one stands where it did.
+    let new = sender.add(&other.states[0], Duration::ZERO, [9; 32].into()).unwrap();
+    assert_eq!(new, place(&sender, 0));
+    nothing_goes(&mut sender);
+    let (_, counts) = sender.sad().iter().next().unwrap();
+    assert_eq!((counts.packets, counts.failures.total()), (0, 0));
+    assert!(try_send(&mut sender, &packet).is_ok());
+}
+
+#[test]
+fn the_newest_sa_is_the_one_added_last_wherever_it_stands() {
+    let text: String = (1..4).map(|spi| state(spi, V4, &format!("mode tunnel {NULL}"))).collect();
+    let states = xfrm::parse("test", &text).unwrap().states;
+    let mut sad = Sad::<Sending>::default();
+    let dst = V4.1.parse().unwrap();
+    for (number, state) in (0..).zip(&states[..2]) {
+        sad.add(state, Duration::ZERO, [number; 32].into()).unwrap();
+    }
+    // The last one stands in the first one's place.
+    sad.remove(1, dst);
+    sad.add(&states[2], Duration::ZERO, [2; 32].into()).unwrap();
+    let mut sender = Sender::new(sad);
+    let template =
+        Template { mode: xfrm::Mode::Tunnel, src: None, dst: Some(dst), spi: 0, reqid: 0, is_required: true };
+    let flow = Flow::of_packet(&packet(INNER_V4, 60)).unwrap();
+    assert_eq!(sender.find_for(Duration::ZERO, &template, &flow), sender.find(3, dst));
 }
 
 // Packets that are none.
@@ -1193,17 +1370,28 @@ fn many() -> Sender {
     sender
 }
 
+/// The places of its SAs, and that of one which is not there.
+fn places(sender: &mut Sender) -> Vec<SaPlace> {
+    let line = state(99, V4, &format!("mode tunnel {GCM}"));
+    let added =
+        sender.add(&xfrm::parse("test", &line).unwrap().states[0], Duration::ZERO, [99; 32].into()).unwrap();
+    sender.remove(99, V4.1.parse().unwrap());
+    (0..sender.sad().len()).map(|number| place(sender, number)).chain([added]).collect()
+}
+
 proptest! {
     /// Whatever the packets: a burst is its packets one by one.
     #[test]
     fn a_burst_is_its_packets_one_by_one(
         packets in prop::collection::vec((0_usize..10, any_packet(), 0_u8..8), 1..40),
     ) {
-        let outgoing: Vec<_> = packets.iter().map(|(sa, packet, kind)| match kind {
-            0 => Outgoing::Dummy { sa: *sa, payload_len: packet.len() },
-            _ => Outgoing::Packet { sa: *sa, packet },
-        }).collect();
         let (mut whole, mut single) = (many(), many());
+        let places = places(&mut whole);
+        prop_assert_eq!(&places, &self::places(&mut single));
+        let outgoing: Vec<_> = packets.iter().map(|(number, packet, kind)| match kind {
+            0 => Outgoing::Dummy { sa: places[*number], payload_len: packet.len() },
+            _ => Outgoing::Packet { sa: places[*number], packet },
+        }).collect();
         let (sent, events) = burst(&mut whole, SECOND, &outgoing);
         let mut single_events = Vec::new();
         for (sent, outgoing) in sent.into_iter().zip(outgoing) {
@@ -1223,13 +1411,19 @@ proptest! {
 
     /// Whatever is sent has right lengths, and is not longer than the MTU unless nobody can help it.
     #[test]
-    fn what_is_sent_is_a_packet(sa in 0_usize..9, packet in any_packet()) {
+    fn what_is_sent_is_a_packet(number in 0_usize..9, packet in any_packet()) {
         let mut sender = many();
+        let sa = place(&sender, number);
         let (mut sent, _) = burst(&mut sender, SECOND, &[Outgoing::Packet { sa, packet: &packet }]);
+        let is_to_fragment = matches!(sent[0], Sent::ToFragment(_));
         if let Ok(sent) = octets(&sender, sent.remove(0)) {
             split(&sent);
-            let least = if packet[0] >> 4 == 4 { 68 } else { 1280 };
-            prop_assert!(sent.len() <= 150 || packet.len() <= least);
+            prop_assert_eq!(is_to_fragment, sent.len() > 150);
+            let is_v4 = packet[0] >> 4 == 4;
+            let takes_fragments = sender.sad().iter().nth(number).unwrap().0.mode == Mode::Tunnel;
+            let has_to_go = packet.len() <= if is_v4 { 68 } else { 1280 }
+                || is_v4 && packet[6] & 0x40 == 0 && !takes_fragments;
+            prop_assert!(!is_to_fragment || has_to_go);
         }
     }
 }
@@ -1321,8 +1515,11 @@ fn many_sas_share_a_burst() {
         .collect();
     let (mut sender, mut receiver) = (sender_of(&lines), receiver_of(&lines));
     let packets: Vec<_> = (0..64).map(|n| packet(INNER_V4, 60 + n)).collect();
-    let outgoing: Vec<_> =
-        packets.iter().enumerate().map(|(sa, packet)| Outgoing::Packet { sa, packet }).collect();
+    let outgoing: Vec<_> = packets
+        .iter()
+        .enumerate()
+        .map(|(number, packet)| Outgoing::Packet { sa: place(&sender, number), packet })
+        .collect();
     let (sent, _) = burst(&mut sender, Duration::ZERO, &outgoing);
     for (sent, packet) in sent.into_iter().zip(packets) {
         let sent = octets(&sender, sent).unwrap();

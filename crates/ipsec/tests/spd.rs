@@ -229,14 +229,20 @@ mod model {
             None => (Rule::Unmatched, Action::Discard),
         };
         let says_so = found.is_some_and(|(_, policy)| matches!(policy.upper, UpperIs::Opaque));
-        if packet.is_later && action == Action::Bypass && !says_so {
+        // When it goes in clear: always, without an SA, never.
+        let rank = |action: Action| match action {
+            Action::Bypass => 0,
+            Action::Protect(Template { is_required: false, .. }) => 1,
+            _ => 2,
+        };
+        if packet.is_later && !says_so {
             let place = |number: usize| found.is_none_or(|(found, _)| number < *found);
             for (number, policy) in candidates.iter().filter(|(number, _)| place(*number)) {
                 let may_be = packet
                     .whole()
                     .iter()
                     .any(|(protocol, fields)| policy.matches(packet, *protocol, *fields));
-                if policy.action != Action::Bypass && may_be {
+                if rank(policy.action) > rank(action) && may_be {
                     return (Rule::Obscured(*number), Action::Discard);
                 }
             }
@@ -259,7 +265,7 @@ fn policies() -> impl Strategy<Value = Vec<ModelPolicy>> {
     let action = prop_oneof![
         3 => Just(Action::Bypass),
         1 => Just(Action::Discard),
-        2 => Just(Action::Protect(template())),
+        2 => any::<bool>().prop_map(|is_required| Action::Protect(Template { is_required, ..template() })),
     ];
     let base = (any::<bool>(), any::<bool>(), range(ADDRESSES), range(ADDRESSES), action, 0_u32..4);
     let upper = (0..4_u8, any::<bool>(), 0..PROTOCOLS.len(), range(VALUES), range(VALUES));
@@ -440,6 +446,31 @@ fn a_later_fragment_is_not_bypassed_where_ports_would_protect_it() {
     let all = format!("ip xfrm policy add {ANY} dir out priority 2 tmpl proto esp mode tunnel");
     let mut protected = strict(&format!("{protect}\n{all}"));
     assert_eq!(protected.lookup(Dir::Out, &later(), 1).rule, Rule::Policy(1));
+}
+
+#[test]
+fn a_later_fragment_does_not_escape_through_a_policy_that_requires_no_sa() {
+    let dns = |rest: &str| {
+        format!(
+            "ip xfrm policy add src 0.0.0.0/0 dst 0.0.0.0/0 proto udp dport 53 dir in priority 1 {rest}\n"
+        )
+    };
+    let all =
+        format!("ip xfrm policy add {ANY} dir in priority 2 tmpl proto esp mode tunnel reqid 1 level use\n");
+    for first in ["action block", "tmpl proto esp mode tunnel reqid 2"] {
+        let mut policies = strict(&(dns(first) + &all));
+        let found = policies.lookup(Dir::In, &later(), 1);
+        assert_eq!((found.rule, found.action), (Rule::Obscured(0), Action::Discard));
+        assert_eq!(policies.permits_inbound(&later(), 1, None), Err(PolicyFault::Obscured));
+        assert_eq!(policies.permits_inbound(&udp(54), 1, None), Ok(()));
+    }
+    // Packets of neither policy have to be protected: nothing is hidden.
+    let mut policies = strict(&(dns("tmpl proto esp mode tunnel reqid 2 level use") + &all));
+    assert_eq!(policies.lookup(Dir::In, &later(), 1).rule, Rule::Policy(1));
+    // Under BYPASS they would not even be protected where there is an SA.
+    let bypass = format!("ip xfrm policy add {ANY} dir in priority 2\n");
+    let mut policies = strict(&(dns("tmpl proto esp mode tunnel reqid 2 level use") + &bypass));
+    assert_eq!(policies.lookup(Dir::In, &later(), 1).rule, Rule::Obscured(0));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use espwire_esp::OutboundSa;
 use super::{Sent, udp};
 use crate::ip::{Fragment, IPV4_MIN_LEN, IPV6_LEN, Ip, UDP_LEN, protocol};
 use crate::sa::{Mode, Sa};
-use crate::tunnel::{IPV6_MIN_MTU, OuterHeader, TunnelHeaders, flow_label};
+use crate::tunnel::{IPV6_MIN_MTU, OuterHeader, TunnelHeaders, flow_label, has_df};
 use crate::verdict::DropReason;
 
 /// The most octets of an IPv4 packet, and of what follows the fixed header of an IPv6 one.
@@ -207,13 +207,11 @@ impl<'a> Encapsulation<'a> {
     fn transport(sa: &Sa, packet: &'a [u8], ip: &Ip) -> Result<Self, DropReason> {
         whole(ip)?;
         let place = if ip.src.is_ipv4() {
-            Place { at: header_len(packet), protocol_at: 9, is_routed: false }
+            Place { at: header_len(packet), protocol_at: 9, last: Some(ip.dst) }
         } else {
-            Place::in_ipv6(packet)
+            Place::in_ipv6(packet, ip.dst)
         };
-        // Under a routing header, the destination is the next hop's.
-        let is_right_dst = ip.dst == sa.dst || place.is_routed && sa.dst.is_ipv6();
-        if !is_right_dst || !sa.src.is_unspecified() && ip.src != sa.src {
+        if place.last != Some(sa.dst) || !sa.src.is_unspecified() && ip.src != sa.src {
             return Err(DropReason::OutAddress);
         }
         let (headers, payload) = packet.split_at(place.at);
@@ -224,23 +222,24 @@ impl<'a> Encapsulation<'a> {
             payload: [payload, &[]],
             next_header,
             tells_len: is_whole_udp(next_header, payload),
-            lens: Some(lens(ip)),
+            lens: Some(whole_lens(ip, packet)),
         })
     }
 
     /// The fixed header stays outside with other addresses; extension headers of IPv6 go inside, options of IPv4 too,
-    /// behind a pseudo header.
+    /// behind a pseudo header. What an IPv4 packet of the pseudo header's own protocol begins with would be taken for
+    /// one, so that it gets one without options.
     fn beet(sa: &Sa, packet: &'a [u8], ip: &Ip) -> Result<Self, DropReason> {
         whole(ip)?;
         if sa.bound_addresses() != Some((ip.src, ip.dst)) {
             return Err(DropReason::OutAddress);
         }
         let header = Header::Built(OuterHeader::beet(source(sa)?, sa.dst, packet));
-        let lens = Some(lens(ip));
+        let lens = Some(whole_lens(ip, packet));
         let (fixed, rest) = packet.split_at(if ip.src.is_ipv4() { IPV4_MIN_LEN } else { IPV6_LEN });
         let next_header = fixed[if ip.src.is_ipv4() { 9 } else { 6 }];
         let options_len = if ip.src.is_ipv4() { header_len(packet) - IPV4_MIN_LEN } else { 0 };
-        if options_len == 0 {
+        if options_len == 0 && !(ip.src.is_ipv4() && next_header == protocol::BEET) {
             let tells_len = is_whole_udp(next_header, rest);
             let prefix = Prefix::default();
             return Ok(Self { header, prefix, payload: [rest, &[]], next_header, tells_len, lens });
@@ -279,6 +278,13 @@ fn lens(ip: &Ip) -> (usize, usize) {
     (ip.len, if ip.src.is_ipv4() { IPV4_MIN_MTU } else { IPV6_MIN_MTU })
 }
 
+/// The same where fragments are refused. An IPv4 packet that may be fragmented goes whole, to be fragmented then.
+fn whole_lens(ip: &Ip, packet: &[u8]) -> (usize, usize) {
+    let (len, least) = lens(ip);
+    let may_be_fragmented = ip.src.is_ipv4() && !has_df(packet);
+    (len, if may_be_fragmented { len } else { least })
+}
+
 /// Octets of an IPv4 header with its options.
 fn header_len(ipv4: &[u8]) -> usize {
     usize::from(ipv4[0] & 0xf) * 4
@@ -299,14 +305,14 @@ struct Place {
     at: usize,
     /// Where the octet stands that will name it.
     protocol_at: usize,
-    /// Behind a routing header.
-    is_routed: bool,
+    /// Who the packet is for in the end, if that can be told.
+    last: Option<IpAddr>,
 }
 
 impl Place {
-    /// That in an IPv6 packet whose extension headers have been read.
-    fn in_ipv6(packet: &[u8]) -> Self {
-        let mut place = Self { at: IPV6_LEN, protocol_at: 6, is_routed: false };
+    /// That in an IPv6 packet whose extension headers have been read; `dst` is its header's destination.
+    fn in_ipv6(packet: &[u8], dst: IpAddr) -> Self {
+        let mut place = Self { at: IPV6_LEN, protocol_at: 6, last: Some(dst) };
         let (mut at, mut next) = (IPV6_LEN, packet[6]);
         // Each step goes on, and all of them stay inside a packet that was read.
         while let Some(&[named, units]) = packet.get(at..at + 2) {
@@ -317,13 +323,34 @@ impl Place {
                 }
                 _ => break,
             };
-            if next != protocol::DESTINATION_OPTIONS && at + len <= packet.len() {
-                place.is_routed |= next == protocol::ROUTING;
+            if next != protocol::DESTINATION_OPTIONS
+                && let Some(header) = packet.get(at..at + len)
+            {
                 place = Self { at: at + len, protocol_at: at, ..place };
+                if next == protocol::ROUTING {
+                    place.last = last_destination(header, place.last);
+                }
             }
             at += len;
             next = named;
         }
         place
     }
+}
+
+/// Who a packet with this routing header and the destination `dst` is for in the end (RFC 8200 §4.4). `None` of a kind
+/// that isn't known here.
+fn last_destination(routing: &[u8], dst: Option<IpAddr>) -> Option<IpAddr> {
+    // Behind next header, length, type, segments left and four octets more.
+    let (fixed, addresses) = routing.split_first_chunk::<8>()?;
+
+    let last = match fixed[2..4] {
+        [_, 0] => return dst,
+        // RFC 2460's, and that of Mobile IPv6 (RFC 6275 §6.4).
+        [0 | 2, _] if addresses.len().is_multiple_of(16) => addresses.last_chunk::<16>(),
+        // Segment routing has the last one first, and objects behind the addresses (RFC 8754 §2).
+        [4, _] => addresses.first_chunk::<16>(),
+        _ => None,
+    };
+    last.map(|&address| address.into())
 }

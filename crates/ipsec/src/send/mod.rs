@@ -1,26 +1,27 @@
 //! Outbound processing (RFC 4301 §5.1, RFC 4303 §3.3): packets in, the ESP packets that protect them out.
 
+mod choice;
 mod encapsulation;
 mod udp;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
 
 use espwire_esp::{IvSecret, OutboundSa, SealBurst, Unprepared, Unsealed};
 
-use crate::event::{Audit, Event};
+use crate::event::{Audit, Event, SaId};
 use crate::flow::Flow;
 use crate::ip::{self, UDP_LEN, protocol};
 use crate::lifetime::Expired;
 use crate::sa::Sa;
 use crate::sad::{Entry, Sad, SadError};
-use crate::sending::Sending;
+use crate::sending::{SaPlace, Sending};
 use crate::spd::Template;
 use crate::tunnel::{OuterHeader, TunnelHeaders};
 use crate::verdict::DropReason;
-use crate::xfrm::{Mode as TemplateMode, State};
+use crate::xfrm::State;
+use choice::Choices;
 use encapsulation::{Encapsulation, Ends};
 use udp::{Peer, Peers};
 
@@ -33,7 +34,7 @@ pub enum Outgoing<'a> {
     /// A whole IP packet. Octets beyond the length in its header are no part of it.
     Packet {
         /// Place of the SA.
-        sa: usize,
+        sa: SaPlace,
         /// The packet.
         packet: &'a [u8],
     },
@@ -41,7 +42,7 @@ pub enum Outgoing<'a> {
     /// lifetime as any other. Its payload is zeros.
     Dummy {
         /// Place of the SA.
-        sa: usize,
+        sa: SaPlace,
         /// Octets of payload; `tfcpad` may add to it.
         payload_len: usize,
     },
@@ -52,10 +53,19 @@ pub enum Outgoing<'a> {
 pub enum Sent {
     /// It is this packet: octets of [`Sender::octets`], from the IP header on.
     Packet(Range<usize>),
+    /// As [`Packet`](Self::Packet), but longer than the MTU of its SA: to be fragmented by the caller, as its own host
+    /// would. It is what has to go all the same: an IPv6 packet of up to 1280 octets or an IPv4 one of up to 68, which
+    /// its sender need not be able to make shorter (RFC 8200 §5), and an IPv4 one with DF clear in transport mode or
+    /// BEET, which take no fragments.
+    //
+    //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.4
+    //# If necessary, fragmentation is performed after ESP
+    //# processing within an IPsec implementation.
+    ToFragment(Range<usize>),
     /// Encapsulated, it would be longer than the MTU of its SA. Nothing was sent, and no number used up.
     ///
     /// With DF set, or of IPv6, it is for the caller to drop it and to tell its sender (RFC 4303 §3.3.4, RFC 4301
-    /// §8.2.1); with DF clear, to fragment it and to come again, in tunnel mode.
+    /// §8.2.1); with DF clear, which is only said in tunnel mode, to fragment it and to come again.
     TooBig {
         /// The longest packet to this SA that would fit, in octets: an ICMP message's MTU. Never below 1280 for IPv6
         /// and 68 for IPv4.
@@ -70,8 +80,7 @@ pub enum Sent {
 /// It fragments nothing, and asks no policy: which packet goes through which SA is the caller's to say.
 pub struct Sender {
     sad: Sad<Sending>,
-    /// By destination and `reqid`, in the order in which they were added.
-    by_reqid: HashMap<(IpAddr, u32), Vec<usize>>,
+    choices: Choices,
     peers: Peers,
     mtu: Option<usize>,
     /// The last IPv4 identification of a packet that may be fragmented.
@@ -83,8 +92,7 @@ pub struct Sender {
 
 /// A packet of a burst on its way.
 struct Packet {
-    index: usize,
-    sa: usize,
+    sa: SaPlace,
     unsealed: Option<Unsealed>,
     /// Where it stands in `octets`.
     at: Range<usize>,
@@ -99,7 +107,7 @@ impl Sender {
         let places = sad.places();
         let mut sender = Self {
             sad,
-            by_reqid: HashMap::new(),
+            choices: Choices::default(),
             peers: Peers::default(),
             mtu: None,
             id: 0,
@@ -117,7 +125,7 @@ impl Sender {
     /// # Errors
     ///
     /// As [`Sad::sending`]; and its SPI and destination are those of another SA here: [`remove`](Self::remove) it first.
-    pub fn add(&mut self, state: &State, now: Duration, secret: IvSecret) -> Result<usize, SadError> {
+    pub fn add(&mut self, state: &State, now: Duration, secret: IvSecret) -> Result<SaPlace, SadError> {
         let place = self.sad.add(state, now, secret)?;
         self.join(place);
         Ok(place)
@@ -126,24 +134,19 @@ impl Sender {
     /// Removes the SA with this SPI and destination, and its keys and counts. Whether there was one.
     pub fn remove(&mut self, spi: u32, dst: IpAddr) -> bool {
         let Some(place) = self.find(spi, dst) else { return false };
-        if let Some(Entry { sa, state, .. }) = self.sad.entry(place) {
+        if let Some(Entry { sa, state, .. }) = self.sad.at(place) {
             if let Some(peer) = state.peer {
                 self.peers.leave(peer);
             }
-            if let Some(places) = self.by_reqid.get_mut(&(sa.dst, sa.reqid)) {
-                places.retain(|&other| other != place);
-                if places.is_empty() {
-                    self.by_reqid.remove(&(sa.dst, sa.reqid));
-                }
-            }
+            self.choices.leave(sa, place);
         }
         self.sad.remove(spi, dst)
     }
 
     /// Makes the SA at `place` known as the newest one.
-    fn join(&mut self, place: usize) {
-        let Some(Entry { sa, state, added, .. }) = self.sad.entry_mut(place) else { return };
-        self.by_reqid.entry((sa.dst, sa.reqid)).or_default().push(place);
+    fn join(&mut self, place: SaPlace) {
+        let Some(Entry { sa, state, added, .. }) = self.sad.at_mut(place) else { return };
+        self.choices.join(sa, place);
         let (src, dst) = (sa.src, sa.dst);
         state.peer = sa.encap.map(|ports| self.peers.join(Peer { src, dst, ports }, *added));
     }
@@ -162,52 +165,43 @@ impl Sender {
 
     /// The place of the SA with this SPI and destination.
     #[must_use]
-    pub fn find(&self, spi: u32, dst: IpAddr) -> Option<usize> {
-        self.sad.find_exactly(spi, dst)
+    pub fn find(&self, spi: u32, dst: IpAddr) -> Option<SaPlace> {
+        self.sad.place(SaId { spi, dst })
     }
 
     /// The place of the best SA that a policy's template asks for and whose selector the flow matches: not expired at
-    /// `now`; of those, rather one that has reached no soft limit; of those, the one that was added last, as in Linux.
+    /// `now`, which never goes back; of those, rather one that has numbers left, and has reached no soft limit; of
+    /// those, the one that was added last, as in Linux. One that has no number left is found if there is no other, and
+    /// says so once something is sent through it ([`DropReason::SeqOverflow`]).
     ///
     /// The template's `reqid` must be the SA's exactly: as in Linux, a policy without one finds SAs without one. Where
     /// it names no address, and in transport mode, the flow's counts. An SA without a source address fits any.
     ///
-    /// It looks through the SAs with one destination and `reqid`, from the last one on.
+    /// It looks through the SAs with one destination and `reqid`, from the last one on. If they are more than a few,
+    /// what was found, or that nothing was, is remembered for the flows seen last, about 4000, until an SA is added or
+    /// removed, or that one gets worse: the look costs time in proportion to their number for a new flow, for each flow
+    /// again after such a change, and for each packet where there are more flows than that.
     #[must_use]
-    pub fn find_for(&self, now: Duration, template: &Template, flow: &Flow) -> Option<usize> {
-        let is_transport = template.mode == TemplateMode::Transport;
-        let named = |address: Option<IpAddr>, own| address.filter(|_| !is_transport).unwrap_or(own);
-        let (src, dst) = (named(template.src, flow.src), named(template.dst, flow.dst));
-        let mut dying = None;
-        for &place in self.by_reqid.get(&(dst, template.reqid))?.iter().rev() {
-            let Some(Entry { sa, state, .. }) = self.sad.entry(place) else { continue };
-            let has_source =
-                sa.src == src || sa.src.is_unspecified() || template.src.is_none() && !is_transport;
-            let is_wanted = sa.mode.is(template.mode)
-                && (template.spi == 0 || sa.spi == template.spi)
-                && has_source
-                && !state.lifetime.is_over(now)
-                && state.selectors.select(flow);
-            if is_wanted && !state.lifetime.is_dying() {
-                return Some(place);
-            }
-            if is_wanted {
-                dying = dying.or(Some(place));
-            }
-        }
-        dying
+    pub fn find_for(&mut self, now: Duration, template: &Template, flow: &Flow) -> Option<SaPlace> {
+        self.choices.find(&self.sad, now, template, flow)
+    }
+
+    /// How often [`find_for`](Self::find_for) had to search, and did not remember.
+    #[must_use]
+    pub fn searches(&self) -> u64 {
+        self.choices.searches()
     }
 
     /// Sets what the outer headers of an SA say, in tunnel mode, and those of its dummy packets. Returns whether there
     /// is such an SA.
-    pub fn set_headers(&mut self, sa: usize, headers: TunnelHeaders) -> bool {
-        self.sad.entry_mut(sa).map(|entry| entry.state.headers = headers).is_some()
+    pub fn set_headers(&mut self, sa: SaPlace, headers: TunnelHeaders) -> bool {
+        self.sad.at_mut(sa).map(|entry| entry.state.headers = headers).is_some()
     }
 
     /// Sets the longest outer packet of an SA in octets, its path MTU (RFC 4301 §8.2); `None` for none of its own.
     /// Returns whether there is such an SA.
-    pub fn set_sa_mtu(&mut self, sa: usize, mtu: Option<usize>) -> bool {
-        self.sad.entry_mut(sa).map(|entry| entry.state.mtu = mtu).is_some()
+    pub fn set_sa_mtu(&mut self, sa: SaPlace, mtu: Option<usize>) -> bool {
+        self.sad.at_mut(sa).map(|entry| entry.state.mtu = mtu).is_some()
     }
 
     /// Sets the longest outer packet of any SA in octets: the MTU of the link; `None` for none. The smaller of an SA's
@@ -234,8 +228,7 @@ impl Sender {
     /// The packet inside is not changed: its TTL or hop limit is not decremented, for this is its own host's IPsec
     /// (RFC 4301 §5.1.2.1 note 2).
     ///
-    /// An IPv6 packet of up to 1280 octets, and an IPv4 one of up to 68, is sent even where it gets longer than the
-    /// MTU: who comes after may have to fragment the outer packet (RFC 8200 §5).
+    /// What can't be made shorter is sent even where it gets longer than the MTU: [`Sent::ToFragment`].
     pub fn send_burst(
         &mut self,
         now: Duration,
@@ -243,22 +236,15 @@ impl Sender {
         sent: &mut Vec<Sent>,
         events: &mut Vec<Event>,
     ) {
-        self.octets.clear();
-        self.packets.clear();
+        self.begin();
         let first = sent.len();
-        for (index, outgoing) in packets.iter().enumerate() {
-            sent.push(match self.admit(index, now, outgoing, events) {
-                Ok(at) => Sent::Packet(at),
-                Err(unsent) => unsent,
-            });
+        for outgoing in packets {
+            sent.push(self.admit(now, outgoing, events));
         }
-        let unsealed = self.seal();
-        for at in 0..self.packets.len() {
-            if unsealed.contains(&at) {
-                // It can't be, of what `prepare` gave.
-                sent[first + self.packets[at].index] = Sent::Drop(DropReason::Malformed);
-            } else {
-                self.finish(at, now);
+        let unsealed = self.seal(now);
+        for sent in &mut sent[first..] {
+            if matches!(sent, Sent::Packet(at) | Sent::ToFragment(at) if unsealed.contains(at)) {
+                *sent = Sent::Drop(DropReason::Malformed);
             }
         }
     }
@@ -267,8 +253,7 @@ impl Sender {
     /// `interval` ([`KEEPALIVE_INTERVAL`]), by any of its SAs (RFC 3948 §4). To be called every second or so; an SA
     /// that has ended counts as long as it is there.
     pub fn keepalives(&mut self, now: Duration, interval: Duration, sent: &mut Vec<Sent>) {
-        self.octets.clear();
-        self.packets.clear();
+        self.begin();
         for Peer { src, dst, ports } in self.peers.silent(now, interval) {
             let start = self.octets.len();
             let header = OuterHeader::plain(src, dst, &TunnelHeaders::default());
@@ -286,37 +271,60 @@ impl Sender {
 
     /// See [`danger::force_iv`](crate::danger::force_iv).
     pub(crate) fn force_iv(&mut self, spi: u32, dst: IpAddr, iv: &[u8]) -> bool {
-        let entry = self.find(spi, dst).and_then(|place| self.sad.entry_mut(place));
+        let entry = self.find(spi, dst).and_then(|place| self.sad.at_mut(place));
         entry.is_some_and(|entry| espwire_esp::danger::force_iv(&mut entry.state.outbound, iv))
     }
 
-    /// Encapsulates a packet but for encryption, and returns where.
-    fn admit(
-        &mut self,
-        index: usize,
-        now: Duration,
-        outgoing: &Outgoing<'_>,
-        events: &mut Vec<Event>,
-    ) -> Result<Range<usize>, Sent> {
-        let (Outgoing::Packet { sa: place, .. } | Outgoing::Dummy { sa: place, .. }) = *outgoing;
-        let result = self.encapsulate(index, place, now, outgoing, events);
-        if let Err(Sent::Drop(reason)) = result
-            && let Some(entry) = self.sad.entry_mut(place)
-        {
-            entry.counts.failures[reason] += 1;
-        }
-        result
+    /// Begins a burst: the last one's octets go.
+    pub(crate) fn begin(&mut self) {
+        self.octets.clear();
+        self.packets.clear();
     }
 
+    /// Takes one packet more into the burst: all that [`send_burst`](Self::send_burst) does with it before it is
+    /// encrypted. What it says holds once [`seal`](Self::seal) was called.
+    pub(crate) fn admit(&mut self, now: Duration, outgoing: &Outgoing<'_>, events: &mut Vec<Event>) -> Sent {
+        let (Outgoing::Packet { sa: place, .. } | Outgoing::Dummy { sa: place, .. }) = *outgoing;
+        match self.encapsulate(place, now, outgoing, events) {
+            Ok(at) if self.mtu(place).is_some_and(|mtu| at.len() > mtu) => Sent::ToFragment(at),
+            Ok(at) => Sent::Packet(at),
+            Err(unsent) => {
+                if let Sent::Drop(reason) = unsent
+                    && let Some(entry) = self.sad.at_mut(place)
+                {
+                    entry.counts.failures[reason] += 1;
+                }
+                unsent
+            }
+        }
+    }
+
+    /// Encrypts what was admitted and writes the ICVs, in one call, and what comes after the ICV. Returns where those
+    /// stand that are zeros now instead, and must not go out. It can't be, of what `prepare` gave.
+    pub(crate) fn seal(&mut self, now: Duration) -> Vec<Range<usize>> {
+        let unsealed = self.encrypt();
+        for at in (0..self.packets.len()).filter(|at| !unsealed.contains(at)) {
+            self.finish(at, now);
+        }
+        unsealed.into_iter().map(|at| self.packets[at].at.clone()).collect()
+    }
+
+    /// The longest packet that may go out of an SA.
+    fn mtu(&self, place: SaPlace) -> Option<usize> {
+        let own = self.sad.at(place).and_then(|entry| entry.state.mtu);
+        [self.mtu, own].into_iter().flatten().min()
+    }
+
+    /// Encapsulates a packet but for encryption, and returns where.
     fn encapsulate(
         &mut self,
-        index: usize,
-        place: usize,
+        place: SaPlace,
         now: Duration,
         outgoing: &Outgoing<'_>,
         events: &mut Vec<Event>,
     ) -> Result<Range<usize>, Sent> {
-        let Some(Entry { sa, state, .. }) = self.sad.entry_mut(place) else {
+        let mtu = self.mtu(place);
+        let Some(Entry { sa, state, .. }) = self.sad.at_mut(place) else {
             return Err(Sent::Drop(DropReason::OutNoSa));
         };
         let (sa, id) = (&*sa, sa.id());
@@ -333,7 +341,6 @@ impl Sender {
                 (dummy, Ends::default(), payload_len)
             }
         };
-        let mtu = [self.mtu, state.mtu].into_iter().flatten().min();
         let payload_len = encapsulation.padded_len(sa, &state.outbound, mtu, dummy_len)?;
 
         let start = self.octets.len();
@@ -366,20 +373,19 @@ impl Sender {
         // It is not over: that was asked above.
         let _ = state.lifetime.on_packet(now, text_len as u64, |reached| events.push(reached.event(id)));
         let (at, esp) = (start..self.octets.len(), esp_at..self.octets.len());
-        self.packets.push(Packet { index, sa: place, unsealed: Some(unsealed), at: at.clone(), esp });
+        self.packets.push(Packet { sa: place, unsealed: Some(unsealed), at: at.clone(), esp });
         Ok(at)
     }
 
-    /// Encrypts what was prepared and writes the ICVs, in one call. Returns the places in `packets` of those that are
-    /// zeros now instead: none.
-    fn seal(&mut self) -> Vec<usize> {
+    /// Encrypts what was prepared and writes the ICVs. Returns the places in `packets` of those that are zeros now.
+    fn encrypt(&mut self) -> Vec<usize> {
         let mut burst = SealBurst::with_capacity(self.packets.len());
         let mut rest = &mut self.octets[..];
         let mut done = 0;
         for packet in &mut self.packets {
             let (octets, after) = rest.split_at_mut(packet.esp.end - done);
             rest = after;
-            if let (Some(unsealed), Some(entry)) = (packet.unsealed.take(), self.sad.entry(packet.sa)) {
+            if let (Some(unsealed), Some(entry)) = (packet.unsealed.take(), self.sad.at(packet.sa)) {
                 burst.push(&entry.state.outbound, unsealed, &mut octets[packet.esp.start - done..]);
             }
             done = packet.esp.end;
@@ -390,7 +396,7 @@ impl Sender {
     /// What comes after the ICV.
     fn finish(&mut self, at: usize, now: Duration) {
         let Packet { sa, ref at, ref esp, .. } = self.packets[at];
-        let Some(entry) = self.sad.entry_mut(sa) else { return };
+        let Some(entry) = self.sad.at_mut(sa) else { return };
         if let Some(peer) = entry.state.peer {
             self.peers.sent(peer, now);
             if self.octets[at.start] >> 4 == 6 {

@@ -1,4 +1,4 @@
-//! The SPD cache (RFC 4301 §4.4.1): what the search found for the flows seen last.
+//! The SPD cache (RFC 4301 §4.4.1): what the search found for the flows seen last. A sender has one too, of SAs.
 //!
 //! RFC 4301 caches policies, which is safe only after overlapping ones have been decorrelated (§5, Appendix B). Here a
 //! flow is cached, with every field that any selector looks at: all of its packets find the same policy, and
@@ -11,7 +11,6 @@
 
 use std::net::IpAddr;
 
-use super::Rule;
 use crate::flow::{Flow, Upper};
 
 /// Flows in a set.
@@ -20,59 +19,67 @@ const WAYS: usize = 8;
 const ENTRY: usize = WAYS / 2;
 const SETS_BITS: u32 = 9;
 /// How many flows a cache holds.
-pub(super) const CAPACITY: usize = WAYS << SETS_BITS;
+pub(crate) const CAPACITY: usize = WAYS << SETS_BITS;
 
 /// What was found for one flow.
-type Entry = Option<(Flow, Rule)>;
+type Entry<T> = Option<(Flow, T)>;
 
 /// A cache of [`CAPACITY`] flows, all of whose memory is there from the start.
-#[derive(Default)]
-pub(super) struct Cache {
-    sets: Vec<Set>,
+pub(crate) struct Cache<T> {
+    sets: Vec<Set<T>>,
+}
+
+/// One that keeps nothing, and has no memory.
+impl<T> Default for Cache<T> {
+    fn default() -> Self {
+        Self { sets: Vec::new() }
+    }
 }
 
 #[derive(Clone)]
-struct Set {
+struct Set<T> {
     /// A part of each flow's hash, so that few flows are compared in vain.
     tags: [u32; WAYS],
-    entries: [Entry; WAYS],
+    entries: [Entry<T>; WAYS],
 }
 
-impl Cache {
-    pub(super) fn new() -> Self {
+impl<T: Copy> Cache<T> {
+    pub(crate) fn new() -> Self {
         Self { sets: vec![Set { tags: [0; WAYS], entries: [None; WAYS] }; 1 << SETS_BITS] }
     }
 
     /// What was found for this flow, if it is here.
     #[inline]
-    pub(super) fn find(&mut self, flow: &Flow) -> Option<Rule> {
+    pub(crate) fn find(&mut self, flow: &Flow) -> Option<T> {
         let (set, tag) = place(flow);
         let set = self.sets.get_mut(set)?;
         for way in 0..WAYS {
             if set.tags[way] == tag
-                && let Some((cached, rule)) = set.entries[way]
+                && let Some((cached, found)) = set.entries[way]
                 && cached == *flow
             {
                 if way > 0 {
                     set.tags.swap(way, way - 1);
                     set.entries.swap(way, way - 1);
                 }
-                return Some(rule);
+                return Some(found);
             }
         }
         None
     }
 
-    /// Keeps what was found for a flow that is not here.
-    pub(super) fn insert(&mut self, flow: &Flow, rule: Rule) {
+    /// Keeps what was found for a flow, in place of what was kept for it.
+    pub(crate) fn insert(&mut self, flow: &Flow, found: T) {
         let (set, tag) = place(flow);
         let Some(set) = self.sets.get_mut(set) else { return };
-        let way = set.entries.iter().position(Option::is_none).unwrap_or_else(|| {
+        let is_its = |entry: &Entry<T>| entry.as_ref().is_none_or(|(cached, _)| cached == flow);
+        // All after the first empty way are empty.
+        let way = set.entries.iter().position(is_its).unwrap_or_else(|| {
             set.tags[ENTRY..].rotate_right(1);
             set.entries[ENTRY..].rotate_right(1);
             ENTRY
         });
-        (set.tags[way], set.entries[way]) = (tag, Some((*flow, rule)));
+        (set.tags[way], set.entries[way]) = (tag, Some((*flow, found)));
     }
 }
 
@@ -114,6 +121,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::spd::Rule;
 
     fn flow(number: u32) -> Flow {
         let src = Ipv4Addr::from_bits(0x0a00_0000 | number).into();
@@ -126,7 +134,7 @@ mod tests {
         (0..).map(flow).filter(|flow| place(flow).0 == set).take(count).collect()
     }
 
-    fn is_cached(cache: &mut Cache, flow: &Flow) -> bool {
+    fn is_cached(cache: &mut Cache<Rule>, flow: &Flow) -> bool {
         let found = cache.find(flow);
         if found.is_none() {
             cache.insert(flow, Rule::Unmatched);
@@ -181,6 +189,18 @@ mod tests {
         assert_eq!(cache.find(&flow(1)), None);
         cache.sets[set].entries[0] = Some((flow(1), Rule::Unmatched));
         assert_eq!(cache.find(&flow(1)), Some(Rule::Unmatched));
+    }
+
+    #[test]
+    fn what_is_found_later_takes_the_place_of_what_was_found_first() {
+        let mut cache = Cache::new();
+        let flows = of_one_set(WAYS);
+        for number in 0..3 {
+            for flow in &flows {
+                cache.insert(flow, number);
+            }
+            assert!(flows.iter().all(|flow| cache.find(flow) == Some(number)));
+        }
     }
 
     #[test]

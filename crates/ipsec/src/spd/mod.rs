@@ -15,10 +15,12 @@
 //! # What a packet does not show
 //!
 //! A later fragment has no ports, so that no policy with ports matches it, and it goes on to a policy without: as
-//! RFC 4301 §4.4.1.1 and §7 say. It goes to one with PROTECT or DISCARD. It does not go to BYPASS if it may belong to
-//! a packet that a policy before would PROTECT or DISCARD (§7.4): then it is discarded, and [`Rule::Obscured`] says
-//! why. So is a packet that ends before its ports. There is no state of fragments (§7.3); to let later fragments pass
-//! in clear all the same, put a BYPASS for [`OPAQUE`](crate::UpperSelector::Opaque) before BYPASS for the rest.
+//! RFC 4301 §4.4.1.1 and §7 say. It goes to one with PROTECT or DISCARD. It does not go to a policy under which it may
+//! cross in clear if it may belong to a packet that a stricter policy before is for (§7.4): then it is discarded, and
+//! [`Rule::Obscured`] says why. So is a packet that ends before its ports. The strictest are DISCARD and PROTECT; less
+//! strict is PROTECT whose SA is not required (`level use`), the least is BYPASS. There is no state of fragments (§7.3);
+//! to let later fragments pass in clear all the same, put a BYPASS for [`OPAQUE`](crate::UpperSelector::Opaque) before
+//! BYPASS for the rest.
 //!
 //! # What it does not do
 //!
@@ -26,7 +28,7 @@
 //! ranges is several policies. `uid`, `share`, `flag localok` and soft limits are without effect; sockets' policies
 //! are left out. Policies of direction `fwd` are kept and can be looked up; a NIC does not forward.
 
-mod cache;
+pub(crate) mod cache;
 mod index;
 mod policy;
 mod text;
@@ -61,7 +63,7 @@ pub enum Rule {
     Policy(usize),
     /// No policy matches.
     Unmatched,
-    /// The packet would go in clear, but does not show what tells it from this policy's packets: it is discarded.
+    /// The packet may go in clear, but does not show what tells it from this stricter policy's packets: it is discarded.
     Obscured(usize),
 }
 
@@ -184,7 +186,7 @@ struct Table {
     v4: Index,
     v6: Index,
     /// Empty if there are no policies.
-    cache: Cache,
+    cache: Cache<Rule>,
 }
 
 impl Spd {
@@ -349,20 +351,44 @@ impl Table {
     fn search(&self, policies: &[Policy], unmatched: Unmatched, flow: &Flow) -> Rule {
         let index = if flow.src.is_ipv4() { &self.v4 } else { &self.v6 };
         let found = index.first(flow, |number| policies[number].selector.matches(flow));
-        let in_clear = match found.map(|number| &policies[number]) {
-            None => unmatched == Unmatched::Bypass,
-            Some(policy) => policy.action == Action::Bypass && policy.selector.upper != UpperSelector::Opaque,
+        let strictness = match found.map(|number| &policies[number]) {
+            None if unmatched == Unmatched::Bypass => Strictness::Clear,
+            None => Strictness::Never,
+            // Made for such packets.
+            Some(policy) if policy.selector.upper == UpperSelector::Opaque => Strictness::Never,
+            Some(policy) => Strictness::of(policy.action),
         };
-        if in_clear && flow.is_opaque() {
+        if strictness < Strictness::Never && flow.is_opaque() {
             let before = |number: usize| found.is_none_or(|found| number < found);
             let hidden = index.first(flow, |number| {
                 let policy = &policies[number];
-                before(number) && policy.action != Action::Bypass && policy.selector.may_match(flow)
+                before(number)
+                    && Strictness::of(policy.action) > strictness
+                    && policy.selector.may_match(flow)
             });
             if let Some(hidden) = hidden {
                 return Rule::Obscured(hidden);
             }
         }
         found.map_or(Rule::Unmatched, Rule::Policy)
+    }
+}
+
+/// When a packet crosses in clear.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Strictness {
+    Clear,
+    /// While there is no SA: outbound none that fits, inbound whatever comes.
+    UnlessProtected,
+    Never,
+}
+
+impl Strictness {
+    fn of(action: Action) -> Self {
+        match action {
+            Action::Bypass => Self::Clear,
+            Action::Protect(template) if !template.is_required => Self::UnlessProtected,
+            Action::Protect(_) | Action::Discard => Self::Never,
+        }
     }
 }

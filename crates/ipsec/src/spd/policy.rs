@@ -29,7 +29,8 @@ pub struct Template {
     pub dst: Option<IpAddr>,
     /// SPI; 0 for any.
     pub spi: u32,
-    /// `reqid` of the SA; 0 for any.
+    /// `reqid` of the SA. 0: outbound, that of an SA without one ([`Sender::find_for`](crate::Sender::find_for));
+    /// inbound, any.
     pub reqid: u32,
     /// Whether there must be such an SA. If not (`level use`), packets go in clear while there is none, and may come
     /// in clear.

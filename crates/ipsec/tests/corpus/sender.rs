@@ -3,14 +3,16 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use espwire_ipsec::{Df, DropReason, Event, Outgoing, Sad, Sender, Sent, TunnelHeaders, danger, xfrm};
+use espwire_ipsec::{
+    Df, DropReason, Event, Outgoing, SaPlace, Sad, Sender, Sent, TunnelHeaders, danger, xfrm,
+};
 use serde_json::Value;
 
 use crate::lines::{number, octets, text};
 use crate::sa::state;
 use crate::score::Score;
 
-/// A sender with this SA, whose place is 0, and which has sent the number `last`. The corpus has DF clear in all outer
+/// A sender with this SA, which has sent the number `last`. The corpus has DF clear in all outer
 /// headers.
 fn sender(sa: &Value, last: u64) -> Sender {
     let numbers = if sa["esn"] == true {
@@ -22,8 +24,14 @@ fn sender(sa: &Value, last: u64) -> Sender {
     let states = xfrm::parse("corpus", &line).unwrap_or_else(|error| panic!("{error}\n{line}"));
     let sad = Sad::sending([&states], Duration::ZERO, || [7; 32].into());
     let mut sender = Sender::new(sad.unwrap_or_else(|error| panic!("{error}\n{line}")));
-    assert!(sender.set_headers(0, TunnelHeaders { df: Df::Clear, ..TunnelHeaders::default() }));
+    let place = place(&sender, sa);
+    assert!(sender.set_headers(place, TunnelHeaders { df: Df::Clear, ..TunnelHeaders::default() }));
     sender
+}
+
+fn place(sender: &Sender, sa: &Value) -> SaPlace {
+    let dst = text(sa, "dst").parse().expect("an address");
+    sender.find(number(sa, "spi") as u32, dst).expect("the SA")
 }
 
 /// What a packet becomes, and what is told, with this IV or one of the SA's own.
@@ -39,7 +47,8 @@ fn send(
         assert!(danger::force_iv(sender, number(sa, "spi") as u32, dst, &octets(iv)), "{iv} fits no IV");
     }
     let (mut sent, mut events) = (Vec::new(), Vec::new());
-    sender.send_burst(Duration::ZERO, &[Outgoing::Packet { sa: 0, packet: plain }], &mut sent, &mut events);
+    let outgoing = [Outgoing::Packet { sa: place(sender, sa), packet: plain }];
+    sender.send_burst(Duration::ZERO, &outgoing, &mut sent, &mut events);
     assert_eq!(sent.len(), 1);
     let result = match sent.remove(0) {
         Sent::Packet(at) => Ok(score.carry_one(&sender.octets()[at])),

@@ -12,7 +12,9 @@ pub(crate) fn sent_by_espwire(case: &Case) -> Vec<Vec<u8>> {
     let states = xfrm::parse("scapy", &line).unwrap_or_else(|error| panic!("{error}\n{line}"));
     let sad = Sad::sending([&states], Duration::ZERO, || [7; _].into());
     let mut sender = Sender::new(sad.unwrap_or_else(|error| panic!("{error}\n{line}")));
-    let packets: Vec<_> = case.packets.iter().map(|packet| Outgoing::Packet { sa: 0, packet }).collect();
+    let (sa, _) = sender.sad().iter().next().expect("the SA");
+    let sa = sender.find(sa.spi, sa.dst).expect("it is there");
+    let packets: Vec<_> = case.packets.iter().map(|packet| Outgoing::Packet { sa, packet }).collect();
     let (mut sent, mut events) = (Vec::new(), Vec::new());
     sender.send_burst(Duration::ZERO, &packets, &mut sent, &mut events);
     let sent = sent.into_iter().map(|sent| match sent {
