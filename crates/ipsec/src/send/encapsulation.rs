@@ -68,7 +68,7 @@ impl Prefix {
     }
 
     /// The pseudo header in front of `options_len` octets of IPv4 options, a multiple of 4: next header, how many 8
-    /// octets both have beyond the first, padding, and none of the latter or one to 8 octets.
+    /// octets both have beyond the first, pad length, 0, and the padding: none or 4 octets.
     fn beet(options_len: usize, next_header: u8) -> Self {
         let pad_len = BEET_LEN - options_len % 8;
         let mut octets = [NO_OPERATION; 2 * BEET_LEN];
@@ -229,7 +229,8 @@ impl<'a> Encapsulation<'a> {
     }
 
     /// The fixed header stays outside with other addresses; extension headers of IPv6 go inside, options of IPv4 too,
-    /// behind a pseudo header.
+    /// behind a pseudo header. So does what has the pseudo header's number for its protocol: its receiver would take
+    /// the first octets for one.
     fn beet(sa: &Sa, packet: &'a [u8], ip: &Ip) -> Result<Self, DropReason> {
         whole(ip)?;
         if sa.bound_addresses() != Some((ip.src, ip.dst)) {
@@ -240,7 +241,8 @@ impl<'a> Encapsulation<'a> {
         let (fixed, rest) = packet.split_at(if ip.src.is_ipv4() { IPV4_MIN_LEN } else { IPV6_LEN });
         let next_header = fixed[if ip.src.is_ipv4() { 9 } else { 6 }];
         let options_len = if ip.src.is_ipv4() { header_len(packet) - IPV4_MIN_LEN } else { 0 };
-        if options_len == 0 {
+        let looks_like_one = ip.src.is_ipv4() && next_header == protocol::BEET;
+        if options_len == 0 && !looks_like_one {
             let tells_len = is_whole_udp(next_header, rest);
             let prefix = Prefix::default();
             return Ok(Self { header, prefix, payload: [rest, &[]], next_header, tells_len, lens });
