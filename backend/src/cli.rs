@@ -44,6 +44,14 @@ pub enum Command {
                             read."
     )]
     Inspect(InspectArgs),
+
+    /// List what `ip xfrm` text leaves behind, as `ip xfrm state list nokeys` and `ip xfrm policy` would
+    #[command(
+        override_usage = "espwire xfrm [OPTIONS] [state|policy] <FILE>...",
+        after_help = "On stderr: which states Linux would not load, and which states and policies espwire can't use. \
+                      Exit code: 0 if espwire can use all that is listed; 1 if not; 2 if a file can't be read."
+    )]
+    Xfrm(XfrmArgs),
 }
 
 /// What a NIC does with the frames of its guest.
@@ -152,6 +160,53 @@ pub struct InspectArgs {
     /// times
     #[arg(long, value_name = "PORT", requires = "shown")]
     pub show_payload: Vec<u16>,
+}
+
+/// Options of `espwire xfrm`.
+#[derive(Debug, Args)]
+pub struct XfrmArgs {
+    /// Files of `ip xfrm` text, or - for standard input: scripts that add states and policies, or what `ip xfrm state`,
+    /// `ip xfrm policy` and `ip xfrm monitor` print. After the word state or policy, these alone are listed
+    #[arg(value_name = "FILE", required = true)]
+    pub words: Vec<PathBuf>,
+
+    /// Print more, as `ip -s xfrm` does: limits, flags, numbers
+    #[arg(short, long)]
+    pub statistics: bool,
+
+    /// Print the keys: whoever sees them can read and forge the traffic
+    #[arg(long)]
+    pub show_keys: bool,
+}
+
+/// What `espwire xfrm` lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// States, then policies.
+    All,
+    /// States.
+    States,
+    /// Policies.
+    Policies,
+}
+
+impl XfrmArgs {
+    /// What is listed, and of which files.
+    ///
+    /// # Errors
+    ///
+    /// A sentence: there are no files.
+    pub fn listed(&self) -> Result<(Listed, &[PathBuf]), String> {
+        let (listed, files) = match &self.words[..] {
+            [word, files @ ..] if word.as_os_str() == "state" => (Listed::States, files),
+            [word, files @ ..] if word.as_os_str() == "policy" => (Listed::Policies, files),
+            files => (Listed::All, files),
+        };
+        if files.is_empty() {
+            return Err("xfrm: no file to list: - is standard input".to_owned());
+        }
+        Ok((listed, files))
+    }
 }
 
 /// A file of `ip xfrm` text, and whose NIC it is for.

@@ -50,12 +50,13 @@ mod sync;
 mod trace;
 mod wakeup;
 mod xfrm_file;
+mod xfrm_list;
 
 use std::error::Error;
 use std::io::Write;
 
 pub use attach::{Endpoint, EndpointError};
-pub use cli::{Cli, Client, Command, CpuList, InspectArgs, Mode, RunArgs, XfrmFile};
+pub use cli::{Cli, Client, Command, CpuList, InspectArgs, Listed, Mode, RunArgs, XfrmArgs, XfrmFile};
 pub use counters::{DirectionCounts, DropReason, PortCounts};
 pub use crossover::{CrossoverConfig, CrossoverError, NicConfig, run};
 pub use output::TraceFormat;
@@ -79,6 +80,7 @@ pub fn main(cli: Cli) -> i32 {
             Err(reason) => return usage(&reason),
         },
         Some(Command::Inspect(args)) => return inspect::main(&args),
+        Some(Command::Xfrm(args)) => return xfrm_list::main(&args),
         None => return usage("nothing to do: see --help"),
     };
     match result {
