@@ -79,7 +79,7 @@ impl Decapsulation<'_> {
             return Err(DropReason::InnerMalformed.into());
         }
         let ip = Ip::read_next_layer(payload).map_err(|_| DropReason::InnerMalformed)?;
-        if ip.checksum.is_some_and(|checksum| checksum.received != checksum.computed) {
+        if ip.checksum.is_some_and(|checksum| !checksum.is_right()) {
             return Err(DropReason::InnerMalformed.into());
         }
         self.select(payload)?;

@@ -45,7 +45,7 @@ impl<'a> Inner<'a> {
         };
         // TFC padding may follow the packet (RFC 4303 §2.7).
         let ip = Ip::read(version, payload, payload.len()).ok()?;
-        if ip.checksum.is_some_and(|checksum| checksum.received != checksum.computed) {
+        if ip.checksum.is_some_and(|checksum| !checksum.is_right()) {
             return None;
         }
         let upper = &payload[ip.payload.clone()];

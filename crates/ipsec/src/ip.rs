@@ -51,6 +51,16 @@ pub struct Checksum {
     pub computed: u16,
 }
 
+impl Checksum {
+    /// Whether the header adds up (RFC 1071). Of zero the other form does, too: 0xffff, which a router that only
+    /// corrects the sum may write (RFC 1624 §3).
+    #[inline]
+    #[must_use]
+    pub fn is_right(self) -> bool {
+        self.received == self.computed || (self.received, self.computed) == (0xffff, 0)
+    }
+}
+
 /// Which part of a fragmented packet this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fragment {
@@ -416,6 +426,7 @@ mod tests {
         assert_ne!(received, computed);
         packet[10..12].copy_from_slice(&computed.to_be_bytes());
         let again = read(&packet).unwrap().checksum.unwrap();
+        assert!(again.is_right());
         assert_eq!(again, Checksum { received: computed, computed });
     }
 
@@ -448,6 +459,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_checksum_of_zero_may_stand_as_ones() {
+        let mut packet = v4(20, 17, 0);
+        let sum = checksum(&packet[..20]).computed;
+        // Makes the rest add up to ones.
+        packet[4..6].copy_from_slice(&sum.to_be_bytes());
+        for (received, is_right) in [(0, true), (0xffff, true), (1, false), (0xfffe, false), (0x8000, false)]
+        {
+            packet[10..12].copy_from_slice(&u16::to_be_bytes(received));
+            let checksum = read(&packet).unwrap().checksum.unwrap();
+            assert_eq!((checksum.computed, checksum.is_right()), (0, is_right), "{received:#06x}");
+        }
+        packet[4] ^= 1;
+        packet[10..12].copy_from_slice(&[0xff, 0xff]);
+        assert!(!read(&packet).unwrap().checksum.unwrap().is_right(), "ones where it is not zero");
     }
 
     #[test]

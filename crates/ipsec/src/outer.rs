@@ -153,7 +153,7 @@ fn find_in_ip(ip: Result<Ip, Unreadable>, frame: &[u8], at: usize, is_natt: impl
     } else if ip.protocol != protocol::ESP {
         return Content::Other(Passed::NotEsp);
     }
-    if outer.checksum.is_some_and(|checksum| checksum.received != checksum.computed) {
+    if outer.checksum.is_some_and(|checksum| !checksum.is_right()) {
         return Content::Faulty(DropReason::BadIpChecksum, Some(outer));
     }
     if ip.fragment.is_some() {

@@ -108,10 +108,22 @@ fn check_hidden(database: &Database) {
 /// SADs and SPD of both: the same, but for namespaces, which are not printed.
 fn check_sides(database: &Database, read: &Database) {
     let now = Duration::from_secs(1);
-    let secret = || [7; _];
+    // Another one for each SA.
+    let secrets = || {
+        let mut count = 0_u32;
+        move || {
+            count += 1;
+            let mut secret = [7; 32];
+            secret[..4].copy_from_slice(&count.to_be_bytes());
+            secret.into()
+        }
+    };
     assert_eq!(Sad::new([database]).is_ok(), Sad::new([read]).is_ok());
     assert_eq!(Sad::receiving([database], now).is_ok(), Sad::receiving([read], now).is_ok());
-    assert_eq!(Sad::sending([database], now, secret).is_ok(), Sad::sending([read], now, secret).is_ok());
+    assert_eq!(
+        Sad::sending([database], now, secrets()).is_ok(),
+        Sad::sending([read], now, secrets()).is_ok()
+    );
     let of = |database| {
         let spd = Spd::new([database], Unmatched::Discard).ok()?;
         let key = |policy: &espwire_ipsec::Policy| {

@@ -98,7 +98,7 @@ impl<'a> Encapsulation<'a> {
             return Err(DropReason::Malformed);
         }
         let ip = Ip::read(version, packet, packet.len()).map_err(|_| DropReason::Malformed)?;
-        if ip.checksum.is_some_and(|checksum| checksum.received != checksum.computed) {
+        if ip.checksum.is_some_and(|checksum| !checksum.is_right()) {
             return Err(DropReason::BadIpChecksum);
         }
         let packet = &packet[..ip.len];
