@@ -87,7 +87,8 @@ fn list(args: &XfrmArgs) -> Result<bool, ListError> {
 /// Prints the states of all files, then the policies.
 fn print(args: &XfrmArgs, texts: &[Text]) -> Result<(), ListError> {
     let keys = if args.show_keys { Keys::Shown } else { Keys::Hidden };
-    let mut output = Printable { output: BufWriter::new(io::stdout().lock()), written: Ok(()) };
+    // No name of a text has a control character in it: the parser refuses them.
+    let mut output = BufWriter::new(io::stdout().lock());
     let states = texts.iter().map(|text| (text.is_printed, &text.states));
     let policies = texts.iter().map(|text| (text.is_printed, &text.policies));
     for (is_printed, database) in states.chain(policies) {
@@ -98,12 +99,9 @@ fn print(args: &XfrmArgs, texts: &[Text]) -> Result<(), ListError> {
         if !is_printed {
             listing = listing.newest_first();
         }
-        if write!(output, "{listing}").is_err() {
-            break;
-        }
+        write!(output, "{listing}")?;
     }
-    let Printable { mut output, written } = output;
-    Ok(written.and_then(|()| output.flush())?)
+    Ok(output.flush()?)
 }
 
 /// Notes of one kind, on stderr.
@@ -182,31 +180,4 @@ fn note_policies(policies: Vec<Policy>, notes: &mut Notes) -> bool {
         notes.add(error);
     }
     false
-}
-
-/// Writes text to a terminal, maybe: control characters that came out of a file are escaped, but for the listing's own.
-struct Printable<W> {
-    output: W,
-    /// How the last write went: [`fmt::Error`] can't say.
-    written: io::Result<()>,
-}
-
-impl<W: Write> fmt::Write for Printable<W> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let mut rest = text;
-        while let Some(at) = rest.find(|c: char| c.is_control() && !matches!(c, '\n' | '\t')) {
-            let (plain, steering) = rest.split_at(at);
-            let c = steering.chars().next().unwrap_or_default();
-            self.put(format_args!("{plain}{}", c.escape_default()))?;
-            rest = &steering[c.len_utf8()..];
-        }
-        self.put(format_args!("{rest}"))
-    }
-}
-
-impl<W: Write> Printable<W> {
-    fn put(&mut self, text: fmt::Arguments<'_>) -> fmt::Result {
-        self.written = self.output.write_fmt(text);
-        self.written.as_ref().map_or(Err(fmt::Error), |()| Ok(()))
-    }
 }
