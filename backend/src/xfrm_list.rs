@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fmt::{self, Display, Write as _};
+use std::fmt::Display;
 use std::io::{self, BufWriter, Write};
 
 use espwire_ipsec::xfrm::{Database, Keys, Policy, State};
