@@ -1293,6 +1293,17 @@ fn the_newest_sa_is_the_one_added_last_wherever_it_stands() {
     assert_eq!(sender.find_for(Duration::ZERO, &template, &flow), sender.find(3, dst));
 }
 
+#[test]
+fn a_sender_tells_how_far_its_numbers_have_come() {
+    let mut sender = tunnel(V4, "flag esn replay-window 64 replay-oseq 0xffffffff replay-oseq-hi 4");
+    let place = sender.find(256, V4.1.parse().unwrap()).unwrap();
+    assert_eq!(sender.last_sequence(place), Some((5 << 32) - 1));
+    send(&mut sender, &packet(INNER_V4, 60));
+    assert_eq!(sender.last_sequence(place), Some(5 << 32));
+    sender.remove(256, V4.1.parse().unwrap());
+    assert_eq!(sender.last_sequence(place), None);
+}
+
 // Packets that are none.
 
 #[test]

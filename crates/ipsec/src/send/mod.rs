@@ -192,6 +192,13 @@ impl Sender {
         self.choices.searches()
     }
 
+    /// The sequence number that an SA has sent last, all 64 bits with ESN; 0 before the first. `None` if there is no
+    /// such SA. Who has keys outlive a restart writes it down ahead, for `replay-oseq` (RFC 4303 §3.3.3).
+    #[must_use]
+    pub fn last_sequence(&self, sa: SaPlace) -> Option<u64> {
+        self.sad.at(sa).map(|entry| entry.state.outbound.last())
+    }
+
     /// Sets what the outer headers of an SA say, in tunnel mode, and those of its dummy packets. Returns whether there
     /// is such an SA.
     pub fn set_headers(&mut self, sa: SaPlace, headers: TunnelHeaders) -> bool {
