@@ -145,7 +145,7 @@ impl Outbound {
                 None => DropReason::OutNoSa,
             },
         };
-        events.push(audit(reason, now, &flow, packet, None));
+        events.push(audit(reason, now, &flow, packet));
         Err(reason)
     }
 }
@@ -230,8 +230,8 @@ fn permits(spd: &mut Spd, packet: &[u8], sa: Option<&Sa>) -> Result<(), Refusal>
     })
 }
 
-/// RFC 4301 §5.1.1 and §5.2 have what the SPD drops audited.
-fn audit(reason: DropReason, time: Duration, flow: &Flow, packet: &[u8], spi: Option<u32>) -> Event {
+/// RFC 4301 §5.1.1 has what the SPD drops audited.
+fn audit(reason: DropReason, time: Duration, flow: &Flow, packet: &[u8]) -> Event {
     let flow_label = match packet {
         [a, b, c, d, ..] if a >> 4 == 6 => Some(u32::from_be_bytes([*a, *b, *c, *d]) & 0xf_ffff),
         _ => None,
@@ -239,7 +239,7 @@ fn audit(reason: DropReason, time: Duration, flow: &Flow, packet: &[u8], spi: Op
     Event::Audit(Audit {
         reason,
         time,
-        spi,
+        spi: None,
         sequence: None,
         src: Some(flow.src),
         dst: Some(flow.dst),

@@ -1014,7 +1014,7 @@ fn the_last_number_is_the_last() {
                 src: Some("fd01::1".parse().unwrap()),
                 dst: Some("fd02::2".parse().unwrap()),
                 flow_label: Some(0x1_0203),
-                flow: None,
+                flow: Flow::of_packet(&labelled),
             };
             assert_eq!(events, [Event::Audit(audit)]);
             assert!(sender.octets().is_empty(), "nothing of it is left");

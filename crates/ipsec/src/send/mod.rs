@@ -370,7 +370,12 @@ impl Sender {
                     Unprepared::SequenceOverflow => DropReason::SeqOverflow,
                 };
                 if reason == DropReason::SeqOverflow {
-                    events.push(Event::Audit(audit(reason, now, sa, &state.outbound, ends)));
+                    let flow = match *outgoing {
+                        Outgoing::Packet { packet, .. } => Flow::of_packet(packet),
+                        Outgoing::Dummy { .. } => None,
+                    };
+                    let audit = audit(reason, now, sa, &state.outbound, ends);
+                    events.push(Event::Audit(Audit { flow, ..audit }));
                 }
                 return Err(Sent::Drop(reason));
             }
