@@ -10,6 +10,8 @@ MUTANTS = [
     ("implicit-iv-high-half", "aead.rs", "esn_high.unwrap_or(0).to_be_bytes()", "0_u32.to_be_bytes()"),
     ("implicit-iv-of-whom", "key.rs", "suite.iv_len() == 0", "false"),
     ("gmac-high-half", "gcm.rs", "block[4..8].copy_from_slice(&high.to_be_bytes());", "let _ = high;"),
+    ("fingerprint-of-the-whole-secret", "iv.rs", "Sha256::digest(&self.0[..])", "Sha256::digest(&self.0[..31])"),
+    ("fingerprint-is-not-the-secret", "iv.rs", "Sha256::digest(&self.0[..]).into()", "*self.0"),
     ("gcm-lengths", "gcm.rs", "(blocks.len() + aad.len()) as u64", "aad.len() as u64"),
     ("gcm-counter", "gcm.rs", "counter(nonce, 2), text", "counter(nonce, 1), text"),
     ("ccm-tag-length", "ccm.rs", "8 * ((self.tag_len - 2) / 2)", "8 * ((16 - 2) / 2)"),

@@ -345,6 +345,11 @@ fn a_packet_that_gets_too_long_is_said_to() {
     // 20 of outer header, 8 of SPI and number, 8 of IV, 16 of ICV, 2 of trailer: 1346 are left, 1342 and 2 of them whole words.
     assert_eq!(mtu, 1346);
     assert_eq!(sender.spd().iter().next().unwrap().1.packets, 2);
+    // What has to be carried goes, in fragments.
+    sender.sender_mut().set_mtu(Some(80));
+    let (departed, _) = send(&mut sender, &[packet(1)]);
+    let [Departed::ToFragment(at)] = &departed[..] else { panic!("{departed:?}") };
+    assert_eq!(at.len(), 20 + 8 + 8 + 36 + 16, "32 octets with their trailer, and what stands around them");
 }
 
 #[test]

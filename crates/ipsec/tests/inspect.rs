@@ -544,6 +544,21 @@ fn a_second_fragment_header_does_not_make_a_fragment_whole() {
 }
 
 #[test]
+fn what_a_header_that_overruns_hides_may_be_esp() {
+    let (v4, v6) = (Sender::gcm(1), Sender::gcm(2).over_ipv6());
+    let mut inspector = inspector(&[&v4, &v6]);
+    let mut frame = |sender: &Sender, number| {
+        // It says that it goes on for 1020 octets or more.
+        let header = [50, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3];
+        one(&mut inspector, &ethernet(&ip(sender.src, sender.dst, number, 0, &header)))
+    };
+    assert_eq!(frame(&v4, 51), dropped(DropReason::Malformed));
+    for number in [51, 0, 43, 60, 135, 139, 140] {
+        assert_eq!(frame(&v6, number), dropped(DropReason::Malformed), "{number}");
+    }
+}
+
+#[test]
 fn fragments_lies_and_cut_frames_are_dropped_by_name() {
     let mut sender = Sender::gcm(1);
     let mut inspector = inspector(&[&sender]);

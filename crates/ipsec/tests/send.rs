@@ -534,6 +534,12 @@ fn under_a_routing_header_the_sa_is_the_last_destinations() {
         let refused = Err(Sent::Drop(DropReason::OutAddress));
         assert_eq!(sent != refused, is_right, "{dst} {kind} {left} {addresses:?}");
     }
+    // It ends with the SA's address, but half of one is left over.
+    for kind in [0, 2] {
+        let routing = [&[17, 3, kind, 1, 0, 0, 0, 0][..], &[0; 8], &address(own)].concat();
+        let packet = v6_with((V6.0, hop), 43, &[routing, udp(30)].concat());
+        assert_eq!(try_send(&mut transport(V6, ""), &packet), Err(Sent::Drop(DropReason::OutAddress)));
+    }
 }
 
 // Mode beet.
@@ -921,6 +927,16 @@ fn what_has_to_go_though_it_is_too_long_is_to_be_fragmented() {
     assert!(matches!(sent(&mut tunnel(V4, ""), &packet(INNER_V6, 1280)), Sent::ToFragment(_)));
     assert!(matches!(sent(&mut transport(V6, ""), &packet(V6, 1280)), Sent::ToFragment(_)));
     assert!(matches!(sent(&mut transport(V6, ""), &packet(V6, 1290)), Sent::TooBig { .. }));
+    // As long as the MTU is not too long.
+    let mut sender = transport(V4, "");
+    let packet = marked(packet(V4, 1000), 0, false);
+    let len = send(&mut sender, &packet).len();
+    let sa = place(&sender, 0);
+    for (mtu, expected) in [(len, Sent::Packet(0..len)), (len - 1, Sent::ToFragment(0..len))] {
+        sender.set_mtu(Some(mtu));
+        let (sent, _) = burst(&mut sender, Duration::ZERO, &[Outgoing::Packet { sa, packet: &packet }]);
+        assert_eq!(sent, [expected]);
+    }
 }
 
 #[test]
@@ -1183,6 +1199,8 @@ fn the_newest_sa_that_fits_is_found() {
     assert_eq!(spi(&mut sender, 0, transport), None, "transport mode goes to the flow's own destination");
     let own = Flow::of_packet(&packet(V4, 60)).unwrap();
     assert_eq!(sender.find_for(Duration::ZERO, &transport, &own), sender.find(5, dst));
+    let others = Flow::of_packet(&packet((INNER_V4.0, V4.1), 60)).unwrap();
+    assert_eq!(sender.find_for(Duration::ZERO, &transport, &others), None, "another's packet");
     let elsewhere = Some("10.9.9.9".parse().unwrap());
     let named = Template { src: elsewhere, dst: elsewhere, ..transport };
     assert_eq!(sender.find_for(Duration::ZERO, &named, &own), sender.find(5, dst), "whatever it names");
@@ -1196,6 +1214,21 @@ fn the_newest_sa_that_fits_is_found() {
     let selective = Template { reqid: 12, ..wanted };
     assert_eq!(spi(&mut sender, 0, selective), Some(11));
     assert_eq!(sender.find_for(Duration::ZERO, &selective, &own), None, "its selector is for others");
+}
+
+#[test]
+fn of_sas_that_are_all_to_be_replaced_the_newest_is_found() {
+    let rest = format!("mode tunnel limit packet-soft 1 {NULL}");
+    let mut sender = sender_of(&(1..4).map(|spi| state(spi, V4, &rest)).collect::<String>());
+    for number in 0..3 {
+        let dummy = Outgoing::Dummy { sa: place(&sender, number), payload_len: 0 };
+        assert_eq!(burst(&mut sender, Duration::ZERO, &[dummy]).1.len(), 1, "its soft limit is reached");
+    }
+    let dst = V4.1.parse().unwrap();
+    let mode = xfrm::Mode::Tunnel;
+    let wanted = Template { mode, src: None, dst: Some(dst), spi: 0, reqid: 0, is_required: true };
+    let flow = Flow::of_packet(&packet(INNER_V4, 60)).unwrap();
+    assert_eq!(sender.find_for(Duration::ZERO, &wanted, &flow), sender.find(3, dst));
 }
 
 #[test]
@@ -1217,7 +1250,9 @@ fn a_removed_sa_is_found_no_more_and_keeps_no_mapping_alive() {
     sender.add(&other.states[0], SECOND * 20, [9; _].into()).unwrap();
     assert_eq!(sender.find_for(SECOND * 20, &wanted, &flow), sender.find(2, dst));
     assert!(sender.remove(2, dst));
+    let searches = sender.searches();
     assert_eq!(sender.find_for(SECOND * 20, &wanted, &flow), None, "another SA stands in its place");
+    assert_eq!(sender.searches(), searches, "nothing is left of them to look at");
     assert_eq!(keepalives(&mut sender, 40), 0);
 }
 

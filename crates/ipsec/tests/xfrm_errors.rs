@@ -307,6 +307,18 @@ fn names_what_is_wrong_with_a_printed_state() {
         ("\tenc cbc", "\taead cbc", "5:16", "the ICV length in bits is missing"),
         ("bitmap-length 2", "bitmap-length 3", "8:17", "a replay window is of 0 to 65536 packets"),
         (
+            "replay_window 64, bitmap-length 2",
+            "replay_window 65568, bitmap-length 2049",
+            "8:17",
+            "a replay window is of 0 to 65536 packets",
+        ),
+        (
+            "00000000 00000000 \n",
+            "00000000 0000000 \n",
+            "9:12",
+            "this is no part of the anti-replay bitmap before it",
+        ),
+        (
             "00000000 00000000 \n",
             "00000000 \n",
             "10:2",

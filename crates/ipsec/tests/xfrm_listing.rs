@@ -104,6 +104,18 @@ fn printed_text_is_listed_as_it_was_printed() {
     }
 }
 
+/// None of the states printed above had received anything that its bitmap marks.
+#[test]
+fn the_marks_of_a_plain_bitmap_are_listed() {
+    let name = "xfrm/printed-state.txt";
+    let real = without_counters(&text(name));
+    for bitmap in ["bitmap 0x00000001", "bitmap 0x80000025", "bitmap 0xffffffff"] {
+        let marked = real.replace("bitmap 0x00000000", bitmap);
+        assert_ne!(marked, real);
+        same(name, parse(name, &marked).listing(Keys::Shown), &marked);
+    }
+}
+
 /// The two ways to the same listing: hidden keys are the only difference.
 #[test]
 fn keys_are_listed_only_when_asked_for() {

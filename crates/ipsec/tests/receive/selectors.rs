@@ -105,10 +105,14 @@ fn takes_from(sender: &Sender, words: &str, src: &str) -> bool {
 
 #[test]
 fn in_transport_mode_an_sa_without_addresses_in_its_selector_is_for_its_own_peer() {
-    for (sender, own, other, any) in [
-        (Sender::gcm(0x100), "10.9.0.1", "10.9.0.3", "0.0.0.0/0"),
-        (Sender::gcm(0x100).over_ipv6(), "fd09::1", "fd09::3", "::/0"),
+    for (sender, own, other, any, both) in [
+        (Sender::gcm(0x100), "10.9.0.1", "10.9.0.3", "0.0.0.0/0", "10.9.0.0/30"),
+        (Sender::gcm(0x100).over_ipv6(), "fd09::1", "fd09::3", "::/0", "fd09::/126"),
     ] {
+        // Where it has some, it is for these.
+        for sel in [format!("sel src {both} dst {any}"), format!("sel src {any} dst {both}")] {
+            assert!(takes_from(&sender, &sel, own) && takes_from(&sender, &sel, other), "{sel}");
+        }
         for sel in
             ["".to_owned(), format!("sel src {any} dst {any}"), format!("sel src {any} dst {any} proto udp")]
         {
