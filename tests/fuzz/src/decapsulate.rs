@@ -7,7 +7,7 @@
 //! The packets come one by one to one receiver, and in one burst to another. Each must make of each packet what the
 //! slow one does, and deliver the same octets.
 //!
-//! What is left out: mode beet, AH before ESP, lifetimes, checksums behind a NAT, and re-synchronization of ESN, for
+//! What is left out: mode beet, lifetimes, checksums behind a NAT, and re-synchronization of ESN, for
 //! which there are too few packets.
 
 mod sa;
@@ -273,7 +273,9 @@ impl Maker<'_> {
                 let mut kinds = Vec::new();
                 for _ in 0..options {
                     let octet = self.octet()?;
-                    kinds.push(([0, 43, 60, 44][usize::from(octet & 3)], usize::from(octet >> 2 & 1)));
+                    // Now and then one that is a next layer protocol, behind which no ESP is looked for.
+                    let of = if octet >= 0xf0 { [51, 135, 139, 140] } else { [0, 43, 60, 44] };
+                    kinds.push((of[usize::from(octet & 3)], usize::from(octet >> 2 & 1)));
                 }
                 let mut extensions = Vec::new();
                 for (at, (kind, longer)) in kinds.iter().enumerate() {
