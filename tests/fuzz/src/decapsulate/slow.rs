@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use espwire_ipsec::Passed;
+
 use super::sa::{self, Sa, Selected};
 use crate::packet::{self, Fragment, Packet, Reading};
 
@@ -12,7 +14,7 @@ pub(super) enum Outcome {
     /// It was ESP with this packet inside.
     Deliver(Vec<u8>),
     /// It is not ESP.
-    Pass,
+    Pass(Passed),
     /// It ends here.
     Drop,
     /// It ends here or goes on as it came: headers that can't be right and may or may not have been ESP's.
@@ -206,7 +208,8 @@ impl Entry {
     /// An inbound SA has selectors (RFC 4301 §4.4.2): one in transport mode for which no addresses are said is for its
     /// peer's packets. A NAT gives those another source.
     fn is_from_peer(&self, packet: &Packet<'_>) -> bool {
-        self.sa.selector.is_some() || self.sa.encap.is_some() || packet.src == self.sa.src()
+        let has_addresses = self.sa.selector.is_some_and(|selected| selected.names_addresses());
+        has_addresses || self.sa.encap.is_some() || packet.src == self.sa.src()
     }
 
     /// RFC 4301 §5.2 step 4: the packet is one that the SA is for.
@@ -297,19 +300,19 @@ fn find<'a>(packet: &'a [u8], outer: &Packet<'a>) -> Result<Found<'a>, Outcome> 
             let Some(ports) = outer.payload.get(..4) else { return Err(Outcome::DropOrPass) };
             let port = u16::from_be_bytes([ports[2], ports[3]]);
             if !sa::is_encap_port(port) {
-                return Err(Outcome::Pass);
+                return Err(Outcome::Pass(Passed::NotEsp));
             }
             let Some((header, rest)) = outer.payload.split_at_checked(8) else { return Err(Outcome::Drop) };
             let len = usize::from(u16::from_be_bytes([header[4], header[5]]));
             let is_ike = |octets: &[u8]| octets.starts_with(&[0; 4]);
             if outer.fragment == Some(Fragment::First) {
-                return Err(if is_ike(rest) { Outcome::Pass } else { Outcome::Drop });
+                return Err(if is_ike(rest) { Outcome::Pass(Passed::NattIke) } else { Outcome::Drop });
             }
             let Some(datagram) = len.checked_sub(8).and_then(|len| rest.get(..len)) else {
                 return Err(Outcome::Drop);
             };
             if is_ike(datagram) {
-                return Err(Outcome::Pass);
+                return Err(Outcome::Pass(Passed::NattIke));
             }
             // Too short for an SPI: a keepalive, or nothing.
             if datagram.len() < 4 || !checksum_is_right {
@@ -318,6 +321,6 @@ fn find<'a>(packet: &'a [u8], outer: &Packet<'a>) -> Result<Found<'a>, Outcome> 
             Ok(found(Some(port), datagram))
         }
         // AH, a mobility header, HIP and Shim6 as well: they are next layer protocols.
-        _ => Err(Outcome::Pass),
+        _ => Err(Outcome::Pass(Passed::NotEsp)),
     }
 }
