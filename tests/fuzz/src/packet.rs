@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use espwire_ipsec::Upper;
 use etherparse::{
-    Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice, NetSlice, SlicedPacket,
-    TransportSlice,
+    Ipv4HeaderSlice, Ipv6ExtensionSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice,
+    NetSlice, SlicedPacket, TransportSlice,
 };
 
 /// Where the reader in espwire gives up. A packet of just so many may be read or not.
@@ -20,8 +20,10 @@ pub(crate) enum Fragment {
 
 /// What a packet is.
 pub(crate) enum Reading<'a> {
-    /// Its headers can't be right.
+    /// Its IP header can't be right, or there is none.
     Malformed,
+    /// Its IP header of version 6 can be right, and an extension header can't: what is behind that is not known.
+    BrokenOff,
     /// This, or too many extension headers: it could be either.
     Unclear(Packet<'a>),
     /// This.
@@ -40,7 +42,11 @@ pub(crate) struct Packet<'a> {
     pub(crate) first_protocol: u8,
     /// After extension headers; None if a later fragment hides it.
     pub(crate) protocol: Option<u8>,
-    /// What that protocol is in charge of.
+    /// Where the octet stands that names it.
+    pub(crate) protocol_at: usize,
+    /// Where what it is in charge of begins.
+    pub(crate) payload_at: usize,
+    /// What it is in charge of.
     pub(crate) payload: &'a [u8],
     pub(crate) fragment: Option<Fragment>,
 }
@@ -79,6 +85,8 @@ fn read_v4(octets: &[u8]) -> Option<Packet<'_>> {
         len,
         first_protocol: protocol,
         protocol: Some(protocol),
+        protocol_at: 9,
+        payload_at: header_len,
         payload: octets.get(header_len..len)?,
         fragment: fragment(header.fragments_offset().value(), header.more_fragments()),
     })
@@ -89,19 +97,26 @@ fn read_v6(octets: &[u8]) -> Reading<'_> {
     let len = 40 + usize::from(header.payload_length());
     let Some(mut rest) = octets.get(40..len) else { return Reading::Malformed };
     let first_protocol = header.next_header().0;
-    let mut protocol = first_protocol;
+    let (mut protocol, mut protocol_at) = (first_protocol, 6);
     let mut part = None;
-    let mut extensions = 0;
+    let (mut extensions, mut fragment_headers) = (0, 0);
     while matches!(protocol, 0 | 43 | 44 | 60) && part != Some(Fragment::Later) {
         let (next, header_len) = if protocol == 44 {
-            let Ok(header) = Ipv6FragmentHeaderSlice::from_slice(rest) else { return Reading::Malformed };
+            let Ok(header) = Ipv6FragmentHeaderSlice::from_slice(rest) else { return Reading::BrokenOff };
+            fragment_headers += 1;
             part = fragment(header.fragment_offset().value(), header.more_fragments());
             (header.next_header().0, header.slice().len())
         } else {
-            let Ok(header) = Ipv6RawExtHeaderSlice::from_slice(rest) else { return Reading::Malformed };
+            let Ok(header) = Ipv6RawExtHeaderSlice::from_slice(rest) else { return Reading::BrokenOff };
             (header.next_header().0, header.slice().len())
         };
+        // RFC 8200 §4.1: each occurs once at most, but for destination options. Of the others a second one changes nothing
+        // that is read here; of this one it says again which part of which packet this is.
+        if fragment_headers > 1 {
+            return Reading::BrokenOff;
+        }
         protocol = next;
+        protocol_at = len - rest.len();
         rest = &rest[header_len..];
         extensions += 1;
     }
@@ -113,6 +128,8 @@ fn read_v6(octets: &[u8]) -> Reading<'_> {
         len,
         first_protocol,
         protocol: (!is_hidden).then_some(protocol),
+        protocol_at,
+        payload_at: len - rest.len(),
         payload: rest,
         fragment: part,
     };
@@ -124,18 +141,22 @@ fn read_v6(octets: &[u8]) -> Reading<'_> {
 }
 
 /// The ports, or type and code, where etherparse finds TCP, UDP or ICMP in the whole packet by itself. AH is an extension
-/// header to it, and an IPv6 payload of length 0 a jumbogram: then this is None.
+/// header to it, any number of fragment headers is as good as one, and an IPv6 payload of length 0 a jumbogram: then this
+/// is None.
 pub(crate) fn ports_as_sliced(octets: &[u8]) -> Option<Upper> {
     let sliced = SlicedPacket::from_ip(octets).ok()?;
     let is_comparable = match sliced.net? {
         NetSlice::Ipv4(ip) => ip.header().protocol().0 != 51,
         NetSlice::Ipv6(ip) => {
-            let has_ah = ip
-                .extensions()
-                .clone()
-                .into_iter()
-                .any(|extension| matches!(extension, etherparse::Ipv6ExtensionSlice::Authentication(_)));
-            !has_ah && ip.header().payload_length() != 0
+            let (mut ahs, mut fragment_headers) = (0, 0);
+            for extension in ip.extensions().clone() {
+                match extension {
+                    Ipv6ExtensionSlice::Authentication(_) => ahs += 1,
+                    Ipv6ExtensionSlice::Fragment(_) => fragment_headers += 1,
+                    _ => {}
+                }
+            }
+            ahs == 0 && fragment_headers < 2 && ip.header().payload_length() != 0
         }
         NetSlice::Arp(_) => false,
     };

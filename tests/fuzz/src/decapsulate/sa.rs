@@ -76,6 +76,8 @@ const OWN_UDP: Selected =
     Selected { src: ("192.0.2.0", 24), dst: ("192.0.2.2", 32), protocol: Some(17), dport: Some(53) };
 const OWN_V6: Selected =
     Selected { src: ("2001:db8::", 32), dst: ("2001:db8::2", 128), protocol: Some(58), dport: None };
+/// As Linux prints one without addresses.
+const TCP: Selected = Selected { src: ("::", 0), dst: ("::", 0), protocol: Some(6), dport: None };
 
 /// All of them. Their places stand in the corpus: add at the end.
 pub(super) const ALL: [Sa; 16] = [
@@ -102,7 +104,7 @@ pub(super) const ALL: [Sa; 16] = [
     Sa { esn: true, window: 64, top: 0x2_0000_0003, ..BASE },
     Sa { is_tunnel: false, selector: Some(OWN_UDP), ..BASE },
     Sa { over_v6: true, encap: Some(4500), selector: Some(ONE_NET), top: 0xffff_ffe0, ..BASE },
-    Sa { transform: Transform::Cbc, is_tunnel: false, over_v6: true, window: 0, ..BASE },
+    Sa { transform: Transform::Cbc, is_tunnel: false, over_v6: true, window: 0, selector: Some(TCP), ..BASE },
 ];
 
 /// UDP destination ports on which ESP is looked for.
@@ -113,6 +115,12 @@ pub(super) fn is_encap_port(port: u16) -> bool {
 /// An SA's SPI, by its place.
 pub(super) fn spi(place: usize) -> u32 {
     0x0001_0001 * (place as u32 + 1)
+}
+
+impl Selected {
+    pub(super) fn names_addresses(&self) -> bool {
+        self.src.1 > 0 || self.dst.1 > 0
+    }
 }
 
 impl Sa {

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use etherparse::{Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice};
+use espwire_ipsec::Passed;
 
 use super::sa::{self, Sa, Selected};
-use crate::packet::{self, Packet, Reading};
+use crate::packet::{self, Fragment, Packet, Reading};
 
 /// What becomes of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(super) enum Outcome {
     /// It was ESP with this packet inside.
     Deliver(Vec<u8>),
     /// It is not ESP.
-    Pass,
+    Pass(Passed),
     /// It ends here.
     Drop,
     /// It ends here or goes on as it came: headers that can't be right and may or may not have been ESP's.
@@ -40,7 +40,6 @@ pub(super) struct Slow {
 /// ESP in a packet.
 struct Found<'a> {
     packet: &'a [u8],
-    src: IpAddr,
     dst: IpAddr,
     /// UDP destination port of encapsulation.
     udp: Option<u16>,
@@ -49,19 +48,6 @@ struct Found<'a> {
     /// The octet that names ESP, or UDP.
     protocol_at: usize,
     esp: &'a [u8],
-}
-
-/// An outer IP packet's payload, after all extension headers.
-struct Payload<'a> {
-    src: IpAddr,
-    dst: IpAddr,
-    protocol: u8,
-    protocol_at: usize,
-    at: usize,
-    octets: &'a [u8],
-    is_first_fragment: bool,
-    is_later_fragment: bool,
-    checksum_is_right: bool,
 }
 
 impl Slow {
@@ -74,11 +60,16 @@ impl Slow {
     }
 
     pub(super) fn receive(&mut self, packet: &[u8]) -> Outcome {
-        let payload = match read(packet) {
-            Ok(payload) => payload,
-            Err(outcome) => return outcome,
+        let outer = match packet::read(packet) {
+            Reading::Packet(outer) => outer,
+            // Perhaps ESP was meant.
+            Reading::BrokenOff => return Outcome::Drop,
+            Reading::Malformed if !matches!(packet.first().map(|first| first >> 4), Some(4 | 6)) => {
+                return Outcome::Drop;
+            }
+            Reading::Malformed | Reading::Unclear(_) => return Outcome::DropOrPass,
         };
-        let found = match find(packet, &payload) {
+        let found = match find(packet, &outer) {
             Ok(found) => found,
             Err(outcome) => return outcome,
         };
@@ -160,7 +151,7 @@ impl Entry {
             return None;
         }
         let (packet, is_clear) = match packet::read(payload) {
-            Reading::Malformed => return None,
+            Reading::Malformed | Reading::BrokenOff => return None,
             Reading::Unclear(packet) => (packet, false),
             Reading::Packet(packet) => (packet, true),
         };
@@ -193,7 +184,7 @@ impl Entry {
         let mut packet = found.packet[..found.headers_len].to_vec();
         packet[found.protocol_at] = next_header;
         packet.extend(payload);
-        if found.src.is_ipv4() {
+        if found.dst.is_ipv4() {
             let len = packet.len() as u16;
             packet[2..4].copy_from_slice(&len.to_be_bytes());
             let header_len = usize::from(packet[0] & 15) * 4;
@@ -202,17 +193,23 @@ impl Entry {
             let len = packet.len() as u16 - 40;
             packet[4..6].copy_from_slice(&len.to_be_bytes());
         }
-        if self.sa.selector.is_some() {
-            match packet::read(&packet) {
-                Reading::Malformed => return None,
-                Reading::Unclear(read) if self.is_selected(&read) => {
-                    return Some(Outcome::DeliverOrDrop(packet));
-                }
-                Reading::Packet(read) if self.is_selected(&read) => {}
-                _ => return None,
-            }
+        // What is no packet has no selectors' values, and is consistent with none.
+        let (read, is_clear) = match packet::read(&packet) {
+            Reading::Malformed | Reading::BrokenOff => return None,
+            Reading::Unclear(read) => (read, false),
+            Reading::Packet(read) => (read, true),
+        };
+        if !self.is_selected(&read) || !self.is_from_peer(&read) {
+            return None;
         }
-        Some(Outcome::Deliver(packet))
+        Some(if is_clear { Outcome::Deliver(packet) } else { Outcome::DeliverOrDrop(packet) })
+    }
+
+    /// An inbound SA has selectors (RFC 4301 §4.4.2): one in transport mode for which no addresses are said is for its
+    /// peer's packets. A NAT gives those another source.
+    fn is_from_peer(&self, packet: &Packet<'_>) -> bool {
+        let has_addresses = self.sa.selector.is_some_and(|selected| selected.names_addresses());
+        has_addresses || self.sa.encap.is_some() || packet.src == self.sa.src()
     }
 
     /// RFC 4301 §5.2 step 4: the packet is one that the SA is for.
@@ -265,9 +262,8 @@ fn merge_ecn(inner: u8, outer: u8) -> Option<u8> {
     row[column]
 }
 
-/// The checksum is the one that a sender writes. RFC 1071 §1 takes 0xffff for 0x0000 too, and espwire doesn't: see README.md.
+/// RFC 1071: with its checksum the header adds up to ones. Of 0x0000 and 0xffff each will do.
 fn ipv4_checksum_is_right(header: &[u8]) -> bool {
-    // RFC 1071: with its checksum it adds up to ones.
     ones_complement_sum(header) == 0xffff
 }
 
@@ -286,122 +282,45 @@ fn write_ipv4_checksum(packet: &mut [u8], header_len: usize) {
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// The outer headers, by etherparse.
-fn read(packet: &[u8]) -> Result<Payload<'_>, Outcome> {
-    match packet.first().map(|first| first >> 4) {
-        Some(4) => read_v4(packet).ok_or(Outcome::DropOrPass),
-        Some(6) => read_v6(packet).ok_or(Outcome::DropOrPass),
-        _ => Err(Outcome::DropOrPass),
-    }
-}
-
-fn read_v4(packet: &[u8]) -> Option<Payload<'_>> {
-    let header = Ipv4HeaderSlice::from_slice(packet).ok()?;
-    let (at, len) = (header.slice().len(), usize::from(header.total_len()));
-    let octets = packet.get(at..len)?;
-    let protocol = header.protocol().0;
-    let (offset, has_more) = (header.fragments_offset().value(), header.more_fragments());
-    // AH before ESP is no matter of this target's.
-    (protocol != 51 || offset > 0).then_some(Payload {
-        src: header.source_addr().into(),
-        dst: header.destination_addr().into(),
-        protocol,
-        protocol_at: 9,
-        at,
-        octets,
-        is_first_fragment: offset == 0 && has_more,
-        is_later_fragment: offset > 0,
-        checksum_is_right: ipv4_checksum_is_right(header.slice()),
-    })
-}
-
-fn read_v6(packet: &[u8]) -> Option<Payload<'_>> {
-    let header = Ipv6HeaderSlice::from_slice(packet).ok()?;
-    let len = 40 + usize::from(header.payload_length());
-    packet.get(..len)?;
-    let mut payload = Payload {
-        src: header.source_addr().into(),
-        dst: header.destination_addr().into(),
-        protocol: header.next_header().0,
-        protocol_at: 6,
-        at: 40,
-        octets: &[],
-        is_first_fragment: false,
-        is_later_fragment: false,
-        checksum_is_right: true,
-    };
-    // So many headers are no packet's; fewer are all read.
-    for _ in 0..31 {
-        let rest = &packet[payload.at..len];
-        let (next, header_len) = match payload.protocol {
-            // IANA's registry of IPv6 extension headers, but for those of IPsec.
-            0 | 43 | 60 | 135 | 139 | 140 => {
-                let header = Ipv6RawExtHeaderSlice::from_slice(rest).ok()?;
-                (header.next_header().0, header.slice().len())
-            }
-            44 => {
-                let header = Ipv6FragmentHeaderSlice::from_slice(rest).ok()?;
-                let (offset, has_more) = (header.fragment_offset().value(), header.more_fragments());
-                payload.is_first_fragment = offset == 0 && has_more;
-                payload.is_later_fragment = offset > 0;
-                (header.next_header().0, header.slice().len())
-            }
-            51 => return None,
-            _ => {
-                payload.octets = rest;
-                return Some(payload);
-            }
-        };
-        payload.protocol = next;
-        payload.protocol_at = payload.at;
-        payload.at += header_len;
-        if payload.is_later_fragment {
-            payload.octets = &packet[payload.at..len];
-            return Some(payload);
-        }
-    }
-    None
-}
-
 /// ESP by itself, or in UDP (RFC 3948 §2).
-fn find<'a>(packet: &'a [u8], payload: &Payload<'a>) -> Result<Found<'a>, Outcome> {
+fn find<'a>(packet: &'a [u8], outer: &Packet<'a>) -> Result<Found<'a>, Outcome> {
     let found = |udp, esp| Found {
         packet,
-        src: payload.src,
-        dst: payload.dst,
+        dst: outer.dst,
         udp,
-        headers_len: payload.at,
-        protocol_at: payload.protocol_at,
+        headers_len: outer.payload_at,
+        protocol_at: outer.protocol_at,
         esp,
     };
-    let is_fragment = payload.is_first_fragment || payload.is_later_fragment;
-    match payload.protocol {
-        50 if is_fragment || !payload.checksum_is_right => Err(Outcome::Drop),
-        50 => Ok(found(None, payload.octets)),
-        17 if !payload.is_later_fragment => {
-            let Some(ports) = payload.octets.get(..4) else { return Err(Outcome::DropOrPass) };
+    let checksum_is_right = outer.dst.is_ipv6() || ipv4_checksum_is_right(&packet[..outer.header_len]);
+    match outer.protocol {
+        Some(50) if outer.fragment.is_some() || !checksum_is_right => Err(Outcome::Drop),
+        Some(50) => Ok(found(None, outer.payload)),
+        Some(17) if !outer.is_later_fragment() => {
+            let Some(ports) = outer.payload.get(..4) else { return Err(Outcome::DropOrPass) };
             let port = u16::from_be_bytes([ports[2], ports[3]]);
             if !sa::is_encap_port(port) {
-                return Err(Outcome::Pass);
+                return Err(Outcome::Pass(Passed::NotEsp));
             }
-            let Some((header, rest)) = payload.octets.split_at_checked(8) else { return Err(Outcome::Drop) };
+            let Some((header, rest)) = outer.payload.split_at_checked(8) else { return Err(Outcome::Drop) };
             let len = usize::from(u16::from_be_bytes([header[4], header[5]]));
             let is_ike = |octets: &[u8]| octets.starts_with(&[0; 4]);
-            if payload.is_first_fragment {
-                return Err(if is_ike(rest) { Outcome::Pass } else { Outcome::Drop });
+            if outer.fragment == Some(Fragment::First) {
+                return Err(if is_ike(rest) { Outcome::Pass(Passed::NattIke) } else { Outcome::Drop });
             }
             let Some(datagram) = len.checked_sub(8).and_then(|len| rest.get(..len)) else {
                 return Err(Outcome::Drop);
             };
             if is_ike(datagram) {
-                return Err(Outcome::Pass);
+                return Err(Outcome::Pass(Passed::NattIke));
             }
             // Too short for an SPI: a keepalive, or nothing.
-            if datagram.len() < 4 || !payload.checksum_is_right {
+            if datagram.len() < 4 || !checksum_is_right {
                 return Err(Outcome::Drop);
             }
             Ok(found(Some(port), datagram))
         }
-        _ => Err(Outcome::Pass),
+        // AH, a mobility header, HIP and Shim6 as well: they are next layer protocols.
+        _ => Err(Outcome::Pass(Passed::NotEsp)),
     }
 }

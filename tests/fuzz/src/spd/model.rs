@@ -243,33 +243,25 @@ impl Spd {
         self.entries().any(|entry| entry.direction == direction)
     }
 
-    /// The first that matches decides. BYPASS is not for what may be of a policy before that is not BYPASS, unless
-    /// it is for such packets by name (OPAQUE).
+    /// The first that matches decides. What it lets cross in clear must not be of a policy before that would have let
+    /// it cross less readily, as far as the packet shows, unless it is for such packets by name (OPAQUE).
     pub(super) fn decide(&self, direction: Dir, flow: &Flow) -> (Action, Rule) {
-        let mut not_bypassed = None;
+        let mut may_be = Vec::new();
         for (number, entry) in self.entries().enumerate() {
             if entry.direction != direction {
                 continue;
             }
             if entry.matches(flow) {
+                let decision = (entry.action, Rule::Policy(number));
                 let by_name = matches!(entry.fields, Fields::Opaque);
-                return match not_bypassed {
-                    Some(before) if entry.action == Action::Bypass && !by_name => {
-                        (Action::Discard, Rule::Obscured(before))
-                    }
-                    _ => (entry.action, Rule::Policy(number)),
-                };
+                return if by_name { decision } else { unless_obscured(decision, &may_be) };
             }
-            let is_hidden = flow.upper == Upper::Opaque && entry.may_match_hidden(flow);
-            if not_bypassed.is_none() && is_hidden && entry.action != Action::Bypass {
-                not_bypassed = Some(number);
+            if flow.upper == Upper::Opaque && entry.may_match_hidden(flow) {
+                may_be.push((number, entry.action));
             }
         }
-        match (self.unmatched, not_bypassed) {
-            (Unmatched::Discard, _) => (Action::Discard, Rule::Unmatched),
-            (Unmatched::Bypass, None) => (Action::Bypass, Rule::Unmatched),
-            (Unmatched::Bypass, Some(before)) => (Action::Discard, Rule::Obscured(before)),
-        }
+        let action = if self.unmatched == Unmatched::Bypass { Action::Bypass } else { Action::Discard };
+        unless_obscured((action, Rule::Unmatched), &may_be)
     }
 
     pub(super) fn count(&mut self, rule: Rule, len: usize) {
@@ -291,6 +283,21 @@ impl Spd {
         }
         *self = next;
     }
+}
+
+/// How readily packets cross in clear: always (2), as long as there is no SA for them (1), never (0).
+fn clearness(action: Action) -> u8 {
+    match action {
+        Action::Bypass => 2,
+        Action::Protect(Template { is_required: false, .. }) => 1,
+        Action::Protect(Template { is_required: true, .. }) | Action::Discard => 0,
+    }
+}
+
+/// The decision, unless one of the policies before that the packet may be of is stricter: the first such is named.
+fn unless_obscured(decision: (Action, Rule), may_be: &[(usize, Action)]) -> (Action, Rule) {
+    let stricter = may_be.iter().find(|(_, action)| clearness(*action) < clearness(decision.0));
+    stricter.map_or(decision, |(number, _)| (Action::Discard, Rule::Obscured(*number)))
 }
 
 /// What `Spd::permits_inbound` says it does, case by case.
