@@ -1,6 +1,7 @@
 //! From the algorithms of `ip xfrm` to a suite.
 //!
-//! Taken is what Linux has and RFC 8221 does not give up. The rest is refused by name, with the reason.
+//! Taken is what Linux has and RFC 8221 does not give up, and implicit IVs, which Linux has not. The rest is refused by
+//! name, with the reason.
 
 use espwire_esp::{AesKeyLen, IcvLen, Integrity, Suite};
 
@@ -63,6 +64,13 @@ fn combined(aead: &Algorithm) -> Result<Suite, Refusal> {
     match aead.kernel_name() {
         "rfc4106(gcm(aes))" => Ok(Suite::AesGcm(aes_key_len(aead, 4)?, icv_len()?)),
         "rfc4309(ccm(aes))" => Ok(Suite::AesCcm(aes_key_len(aead, 3)?, icv_len()?)),
+        // RFC 8750, in names of our own: Linux has none. Of AES-CCM its ICV has 8 octets.
+        "rfc8750(gcm(aes))" => full_icv().and_then(|()| Ok(Suite::AesGcmIiv(aes_key_len(aead, 4)?))),
+        "rfc8750(ccm(aes))" => match aead.effective_icv_bits() {
+            Some(64) => Ok(Suite::AesCcmIiv(aes_key_len(aead, 3)?)),
+            bits => Err(wrong_icv(aead, bits, &[64])),
+        },
+        "rfc8750(chacha20,poly1305)" => full_icv().map(|()| Suite::ChaCha20Poly1305Iiv),
         "rfc4543(gcm(aes))" => full_icv().and_then(|()| Ok(Suite::AesGmac(aes_key_len(aead, 4)?))),
         "rfc7539esp(chacha20,poly1305)" => full_icv().map(|()| Suite::ChaCha20Poly1305),
         _ => Err(unsupported(aead)),

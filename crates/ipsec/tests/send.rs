@@ -1125,6 +1125,24 @@ fn a_number_that_needs_esn_is_refused_without_it() {
 }
 
 #[test]
+fn one_key_with_implicit_ivs_is_one_sas_for_ever() {
+    let key = "0x000102030405060708090a0b0c0d0e0f10111213";
+    let line = |spi, aead: &str| state(spi, V4, &format!("mode tunnel aead '{aead}' {key} 128"));
+    let (implicit, explicit) = ("rfc8750(gcm(aes))", "rfc4106(gcm(aes))");
+    let mut sad = Sad::default();
+    assert_eq!(refusal(&mut sad, &line(1, explicit), 1), None);
+    assert_eq!(refusal(&mut sad, &line(2, implicit), 2), None);
+    for _ in 0..2 {
+        let error = refusal(&mut sad, &line(3, implicit), 3).unwrap();
+        assert!(error.contains("both have implicit IVs"), "{error}");
+        // Also when the other one is gone.
+        sad.remove(2, V4.1.parse().unwrap());
+    }
+    let other = line(3, implicit).replace(key, "0x100102030405060708090a0b0c0d0e0f10111213");
+    assert_eq!(refusal(&mut sad, &other, 3), None);
+}
+
+#[test]
 fn no_two_sas_have_one_secret() {
     let line = |spi| state(spi, V4, &format!("mode tunnel {GCM}"));
     let mut sad = Sad::default();

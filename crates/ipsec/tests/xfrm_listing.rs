@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use espwire_ipsec::xfrm::{
-    self, Database, Dir, Flags, Keys, Listing, Mode, NotLoadable, Policy, Prefix, SaDirection, Selector,
-    State, Template,
+    self, Algorithm, Database, Dir, Flags, Key, Keys, Listing, Mode, NotLoadable, Policy, Prefix,
+    SaDirection, Selector, State, Template,
 };
 
 fn data(name: &str) -> PathBuf {
@@ -196,6 +196,12 @@ fn linux_takes_no_esn_without_a_window_nor_mobile_modes() {
     assert_eq!(esn.loads_into_linux(), Err(NotLoadable::EsnWithoutWindow));
     assert_eq!(State { direction: Some(SaDirection::Out), ..esn.clone() }.loads_into_linux(), Ok(()));
     assert_eq!(State { replay_window: 1, ..esn }.loads_into_linux(), Ok(()));
+    let aead = |name: &str| {
+        let aead = Algorithm::new(name, Key::new(vec![7; 20]), Some(128));
+        State { aead: Some(aead), ..state(Mode::Tunnel) }
+    };
+    assert_eq!(aead("rfc8750(gcm(aes))").loads_into_linux(), Err(NotLoadable::ImplicitIv));
+    assert_eq!(aead("rfc4106(gcm(aes))").loads_into_linux(), Ok(()));
     for mode in [Mode::RouteOptimization, Mode::InTrigger] {
         assert_eq!(state(mode).loads_into_linux(), Err(NotLoadable::Mode(mode)));
     }

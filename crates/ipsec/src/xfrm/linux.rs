@@ -15,11 +15,18 @@ pub enum NotLoadable {
     /// A mode of Mobile IPv6, which does not go with ESP.
     #[error("not loadable into Linux: mode {0} does not go with proto esp")]
     Mode(Mode),
+    /// Implicit IVs (RFC 8750): the names `rfc8750(…)` are known here alone.
+    #[error("not loadable into Linux: it has no implicit IVs (RFC 8750)")]
+    ImplicitIv,
 }
 
+/// What the names of algorithms with implicit IVs begin with: `rfc8750(gcm(aes))`, `rfc8750(ccm(aes))` and
+/// `rfc8750(chacha20,poly1305)`.
+const IMPLICIT_IV: &str = "rfc8750(";
+
 impl State {
-    /// Whether Linux, told of this state by `ip xfrm state add`, would take it, as far as the window and the mode
-    /// say. Algorithms, key lengths, devices and what is there already are not looked at.
+    /// Whether Linux, told of this state by `ip xfrm state add`, would take it, as far as the window, the mode and
+    /// implicit IVs say. Other algorithms, key lengths, devices and what is there already are not looked at.
     ///
     /// ```
     /// use espwire_ipsec::xfrm::{self, NotLoadable};
@@ -39,6 +46,9 @@ impl State {
         }
         if self.flags.has(Flags::ESN) && self.replay_window == 0 && self.direction != Some(SaDirection::Out) {
             return Err(NotLoadable::EsnWithoutWindow);
+        }
+        if self.aead.as_ref().is_some_and(|aead| aead.name.starts_with(IMPLICIT_IV)) {
+            return Err(NotLoadable::ImplicitIv);
         }
         match self.mode {
             Mode::RouteOptimization | Mode::InTrigger => Err(NotLoadable::Mode(self.mode)),

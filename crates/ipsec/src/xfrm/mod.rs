@@ -25,6 +25,7 @@
 //! | what `ip xfrm monitor` prints | acts in order: `Updated`, `Deleted`, `Expired` with `hard 1`, `Flushed` |
 //! | `dir fwd` | kept and printed, without effect: espwire forwards nothing between hosts |
 //! | `replay-window` above 4096 | kept, to 65,536: [`State::loads_into_linux`] says that Linux refuses it |
+//! | `aead 'rfc8750(gcm(aes))'`, `'rfc8750(ccm(aes))'`, `'rfc8750(chacha20,poly1305)'` | implicit IVs, which Linux has not |
 //!
 //! [`State::listing`], [`Policy::listing`] and [`Database::listing`] print what is kept in the same form again.
 //! [`State::new`] makes a state without text.

@@ -61,14 +61,14 @@ COMBINED = {
     "aes-ccm-256-icv12": ("rfc4309(ccm(aes))", 32, 3, 12),
     "aes-ccm-256-icv16": ("rfc4309(ccm(aes))", 32, 3, 16),
     "chacha20-poly1305": ("rfc7539esp(chacha20,poly1305)", 32, 4, 16),
-    # Linux has no words for implicit IVs.
-    "aes-gcm-128-iiv": (None, 16, 4, 16),
-    "aes-gcm-192-iiv": (None, 24, 4, 16),
-    "aes-gcm-256-iiv": (None, 32, 4, 16),
-    "aes-ccm-128-iiv": (None, 16, 3, 8),
-    "aes-ccm-192-iiv": (None, 24, 3, 8),
-    "aes-ccm-256-iiv": (None, 32, 3, 8),
-    "chacha20-poly1305-iiv": (None, 32, 4, 16),
+    # Names of espwire's own: Linux has no implicit IVs.
+    "aes-gcm-128-iiv": ("rfc8750(gcm(aes))", 16, 4, 16),
+    "aes-gcm-192-iiv": ("rfc8750(gcm(aes))", 24, 4, 16),
+    "aes-gcm-256-iiv": ("rfc8750(gcm(aes))", 32, 4, 16),
+    "aes-ccm-128-iiv": ("rfc8750(ccm(aes))", 16, 3, 8),
+    "aes-ccm-192-iiv": ("rfc8750(ccm(aes))", 24, 3, 8),
+    "aes-ccm-256-iiv": ("rfc8750(ccm(aes))", 32, 3, 8),
+    "chacha20-poly1305-iiv": ("rfc8750(chacha20,poly1305)", 32, 4, 16),
 }
 # Name: AES key in octets, hash, its key and ICV in octets.
 SEPARATE = {
@@ -175,8 +175,6 @@ class Sa:
 
     def xfrm(self):
         """The line that adds it, where the number that is sent is the next one."""
-        if self.is_implicit:
-            return None
         if self.suite in COMBINED:
             algorithms = f"aead '{self.name}' 0x{(self.key + self.salt).hex()} {self.icv_len * 8}"
         else:
@@ -230,8 +228,8 @@ class Sa:
         return UDP, header + esp, 8
 
 
-def record(sa, esp_at, packet, inner, contents, free=(), **more):
-    """One line. `contents` are payload and next header of the ESP packet."""
+def record(sa, esp_at, packet, inner, free=(), **more):
+    """One line."""
     made = {
         "id": sa.case,
         "mode": sa.mode,
@@ -244,9 +242,6 @@ def record(sa, esp_at, packet, inner, contents, free=(), **more):
         "packet": packet.hex(),
         "free": list(free),
     }
-    if sa.is_implicit:
-        made |= {"key": (sa.key + sa.salt).hex(), "esn": sa.esn}
-        made |= {"payload": contents[0].hex(), "next_header": contents[1]}
     return made | {name: value.hex() if isinstance(value, bytes) else value for name, value in more.items()}
 
 
@@ -276,8 +271,7 @@ def beet(case, outer, inner, suite=GCM, sequence=7, esn=False, encap=None, on_th
     case = f"beet/{case}"
     family = inner[0] >> 4
     sa = Sa(case, suite, "beet", OUTER[outer], sequence, esn, encap, INNER[family])
-    contents = beet_contents(inner)
-    protocol, esp, udp_len = sa.encapsulated(outer, sa.seal(*contents))
+    protocol, esp, udp_len = sa.encapsulated(outer, sa.seal(*beet_contents(inner)))
     given = fields(inner)
     packet = ip(outer, OUTER[outer], protocol, esp, **given)
     esp_at = (20 if outer == 4 else 40) + udp_len
@@ -288,7 +282,7 @@ def beet(case, outer, inner, suite=GCM, sequence=7, esn=False, encap=None, on_th
     more = {"arrived": arrived} if arrived != packet else {}
     if delivered != inner:
         more["delivered"] = delivered
-    return record(sa, esp_at, packet, inner, contents, **more)
+    return record(sa, esp_at, packet, inner, **more)
 
 
 def sealed(case, payload, next_header, verdict=None, delivered=None, outer=4):
@@ -297,7 +291,7 @@ def sealed(case, payload, next_header, verdict=None, delivered=None, outer=4):
     sa = Sa(case, GCM, "beet", OUTER[outer], 7, False, None, INNER[4])
     packet = ip(outer, OUTER[outer], ESP, sa.seal(payload, next_header))
     more = {"verdict": verdict} if verdict else {"delivered": delivered}
-    return record(sa, 20 if outer == 4 else 40, packet, None, None, **more)
+    return record(sa, 20 if outer == 4 else 40, packet, None, **more)
 
 
 def numbers(index):
@@ -383,21 +377,19 @@ def beet_lies():
 def tunnel(case, suite, outer, inner, sequence, esn, encap=None):
     sa = Sa(f"tunnel/{case}", suite, "tunnel", OUTER[outer], sequence, esn, encap)
     family = inner[0] >> 4
-    contents = inner, 4 if family == 4 else 41
-    protocol, esp, udp_len = sa.encapsulated(outer, sa.seal(*contents))
+    protocol, esp, udp_len = sa.encapsulated(outer, sa.seal(inner, 4 if family == 4 else 41))
     given = fields(inner)
     flags = given["flags"] if family == 4 else DF if len(inner) > 1280 else 0
     packet = ip(outer, OUTER[outer], protocol, esp, given["tos"], TUNNEL_TTL, 0, flags)
     free = [4, 5, 10, 11] if outer == 4 and not flags else []
-    return record(sa, (20 if outer == 4 else 40) + udp_len, packet, inner, contents, free)
+    return record(sa, (20 if outer == 4 else 40) + udp_len, packet, inner, free)
 
 
 def transport(case, suite, headers, protocol_at, data, sequence, esn, encap=None):
     """`headers` go in front of ESP, and the octet at `protocol_at` names what follows."""
     family = headers[0] >> 4
     sa = Sa(f"transport/{case}", suite, "transport", INNER[family], sequence, esn, encap)
-    contents = data, headers[protocol_at]
-    protocol, esp, udp_len = sa.encapsulated(family, sa.seal(*contents))
+    protocol, esp, udp_len = sa.encapsulated(family, sa.seal(data, headers[protocol_at]))
     made = []
     for number, payload in [(headers[protocol_at], data), (protocol, esp)]:
         packet = bytearray(headers + payload)
@@ -408,7 +400,7 @@ def transport(case, suite, headers, protocol_at, data, sequence, esn, encap=None
             packet[10:12] = bytes(2)
             packet[10:12] = struct.pack("!H", checksum(bytes(packet[:(packet[0] & 15) * 4])))
         made.append(bytes(packet))
-    return record(sa, len(headers) + udp_len, made[1], made[0], contents)
+    return record(sa, len(headers) + udp_len, made[1], made[0])
 
 
 def combined_cases():
