@@ -391,7 +391,7 @@ MUTANTS = [
     ("out-discard", "boundary.rs", "Action::Discard => match lookup.rule {", "Action::Discard if true => return Ok(None),\n            Action::Discard => match lookup.rule {"),
     ("out-no-policy", "boundary.rs", "Rule::Unmatched => DropReason::OutNoPolicy,", "Rule::Unmatched => DropReason::OutPolicyBlock,"),
     ("out-obscured", "boundary.rs", "Rule::Obscured(_) => DropReason::Obscured,", "Rule::Obscured(_) => DropReason::OutPolicyBlock,"),
-    ("out-audit", "boundary.rs", "events.push(audit(reason, now, &flow, packet, None));", "let _ = &events;"),
+    ("out-audit", "boundary.rs", "events.push(audit(reason", "drop(audit(reason"),
     ("out-one-by-one", "boundary.rs", "for &packet in packets {\n            departed.push(match self.decide(now, packet, events) {", "let decided: Vec<_> = packets.iter().map(|packet| self.decide(now, packet, events)).collect();\n        for (&packet, decided) in packets.iter().zip(decided) {\n            departed.push(match decided {"),
     ("out-to-fragment", "boundary.rs", "Sent::ToFragment(at) => Self::ToFragment(at),", "Sent::ToFragment(at) => Self::Protected(at),"),
     ("out-unreadable", "boundary.rs", "let flow = Flow::of_packet(packet).ok_or(DropReason::Malformed)?;\n        let lookup", "let Some(flow) = Flow::of_packet(packet) else { return Ok(None) };\n        let lookup"),
