@@ -110,8 +110,9 @@ fn read_v6(octets: &[u8]) -> Reading<'_> {
             let Ok(header) = Ipv6RawExtHeaderSlice::from_slice(rest) else { return Reading::BrokenOff };
             (header.next_header().0, header.slice().len())
         };
-        // RFC 8200 §4.1: each occurs once at most, but for destination options. Of the others a second one changes nothing
-        // that is read here; of this one it says again which part of which packet this is.
+        // RFC 8200 §4.1: each should occur once at most, but for destination options. A node is to take more all the same;
+        // of the others that changes nothing here. A second one of these says again which part of a packet this is, and
+        // espwire refuses it.
         if fragment_headers > 1 {
             return Reading::BrokenOff;
         }
