@@ -257,7 +257,8 @@ pub(crate) fn is_extension(protocol: u8) -> bool {
 /// Follows extension headers (RFC 8200 §4) and AH to the upper layer, or what `up_to` says.
 ///
 /// A second fragment header is unreadable, also after that of an atomic fragment: a source should write one at most
-/// (RFC 8200 §4.1), and of two each would say of the other that the packet is whole, or isn't.
+/// (RFC 8200 §4.1), and of two each would say of the other that the packet is whole, or isn't. That section would have a
+/// node try to go on all the same: here what can't be told from a fragment is none of a whole packet's.
 fn skip_extensions(octets: &[u8], mut ip: Ip, up_to: UpTo) -> Result<Ip, Unreadable> {
     let mut has_fragment_header = false;
     for _ in 0..MAX_EXTENSIONS {
