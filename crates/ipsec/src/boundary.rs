@@ -16,13 +16,14 @@ use std::time::Duration;
 
 use crate::event::{Audit, Event};
 use crate::flow::Flow;
+use crate::ip::flow_label;
 use crate::receive::{Received, Receiver};
-use crate::sa::{Mode, Sa};
+use crate::sa::Sa;
 use crate::send::{Outgoing, Sender, Sent};
 use crate::sending::SaPlace;
 use crate::spd::{Action, PolicyFault, ProtectedBy, Rule, Spd};
 use crate::verdict::{DropReason, Refusal};
-use crate::xfrm::{self, Dir};
+use crate::xfrm::Dir;
 
 /// What became of a packet on its way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,11 +209,7 @@ impl Inbound {
 fn permits(spd: &mut Spd, packet: &[u8], sa: Option<&Sa>) -> Result<(), Refusal> {
     let flow = Flow::of_packet(packet).ok_or(DropReason::Malformed)?;
     let protected_by = sa.map(|sa| ProtectedBy {
-        mode: match sa.mode {
-            Mode::Tunnel => xfrm::Mode::Tunnel,
-            Mode::Transport => xfrm::Mode::Transport,
-            Mode::Beet => xfrm::Mode::Beet,
-        },
+        mode: sa.mode.into(),
         spi: sa.spi,
         reqid: sa.reqid,
         src: sa.src,
@@ -232,10 +229,6 @@ fn permits(spd: &mut Spd, packet: &[u8], sa: Option<&Sa>) -> Result<(), Refusal>
 
 /// RFC 4301 §5.1.1 has what the SPD drops audited.
 fn audit(reason: DropReason, time: Duration, flow: &Flow, packet: &[u8]) -> Event {
-    let flow_label = match packet {
-        [a, b, c, d, ..] if a >> 4 == 6 => Some(u32::from_be_bytes([*a, *b, *c, *d]) & 0xf_ffff),
-        _ => None,
-    };
     Event::Audit(Audit {
         reason,
         time,
@@ -243,7 +236,7 @@ fn audit(reason: DropReason, time: Duration, flow: &Flow, packet: &[u8]) -> Even
         sequence: None,
         src: Some(flow.src),
         dst: Some(flow.dst),
-        flow_label,
+        flow_label: flow_label(packet),
         flow: Some(*flow),
     })
 }

@@ -1,6 +1,6 @@
 //! Mode `inspect`: each ESP packet verified, decrypted, explained, encrypted again and compared.
 
-use espwire_esp::{Header, InboundSa, Malformed, Replay, Trailer, TrailerFault, danger};
+use espwire_esp::{Header, InboundSa, Malformed, Replay, Trailer, danger};
 
 use crate::explanation::{Decrypted, Explanation, Observer, Reencryption};
 use crate::inner::Inner;
@@ -348,11 +348,7 @@ impl Packet {
         };
         self.replay = Some(accepted.replay);
         self.trailer = Trailer::read(inbound.plaintext(octets));
-        self.fault = accepted.trailer.err().map(|fault| match fault {
-            TrailerFault::Alignment => DropReason::BadAlign,
-            TrailerFault::PadLength => DropReason::BadPadLen,
-            TrailerFault::Padding => DropReason::BadPadding,
-        });
+        self.fault = accepted.trailer.err().map(DropReason::from);
     }
 }
 

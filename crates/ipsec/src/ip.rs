@@ -307,6 +307,15 @@ pub(crate) fn traffic_class(header: &[u8]) -> u8 {
     if header[0] >> 4 == 4 { header[1] } else { header[0] << 4 | header[1] >> 4 }
 }
 
+/// The bits of a flow label in the first four octets of an IPv6 header.
+pub(crate) const FLOW_LABEL: u32 = 0xf_ffff;
+
+/// The flow label of an IPv6 packet; `None` of anything else.
+pub(crate) fn flow_label(packet: &[u8]) -> Option<u32> {
+    let word = packet.first_chunk().map(|word| u32::from_be_bytes(*word))?;
+    (word >> 28 == 6).then_some(word & FLOW_LABEL)
+}
+
 /// Sets the traffic class, and the checksum of an IPv4 header.
 pub(crate) fn set_traffic_class(packet: &mut [u8], class: u8) {
     if packet[0] >> 4 == 4 {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use crate::ip::{Checksum, Fragment, Ip, UDP_LEN, Unreadable, protocol};
+use crate::ip::{Checksum, Fragment, Ip, UDP_LEN, Unreadable, flow_label, protocol};
 use crate::verdict::{DropReason, Passed};
 
 /// The port that RFC 3948 gives to UDP-encapsulated ESP, always looked at.
@@ -163,12 +163,6 @@ fn find_in_ip(ip: Result<Ip, Unreadable>, frame: &[u8], at: usize, is_natt: impl
         Some(reason) => Content::Faulty(reason, Some(outer)),
         None => Content::Esp(outer),
     }
-}
-
-/// The flow label of an IPv6 header.
-pub(crate) fn flow_label(packet: &[u8]) -> Option<u32> {
-    let word = packet.first_chunk().map(|word| u32::from_be_bytes(*word))?;
-    (word >> 28 == 6).then_some(word & 0xf_ffff)
 }
 
 /// Whether headers that broke off may have hidden ESP: at ESP, at an extension header, at UDP to a port of UDP

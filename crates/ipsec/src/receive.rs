@@ -14,14 +14,14 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use espwire_esp::{Header, Malformed, Prepared, Replay, TrailerFault, Verified};
+use espwire_esp::{Header, Malformed, Prepared, Replay, Verified};
 
 use crate::decapsulate::{Decapsulation, Inside};
 use crate::event::{Audit, Event, SaId};
-use crate::ip::{Fragment, Ip};
+use crate::ip::{Fragment, Ip, flow_label};
 use crate::lifetime::Expired;
 use crate::opening::{Opening, Stage};
-use crate::outer::{Content, Outer, find_esp_in_packet, flow_label};
+use crate::outer::{Content, Outer, find_esp_in_packet};
 use crate::receiving::Receiving;
 use crate::sa::Sa;
 use crate::sad::{Entry, Sad};
@@ -327,11 +327,7 @@ impl Turn<'_> {
                 events.push(Event::PeerMoved { sa: sa.id(), old, new });
             }
         }
-        let trailer = accepted.trailer.map_err(|fault| match fault {
-            TrailerFault::Alignment => DropReason::BadAlign,
-            TrailerFault::PadLength => DropReason::BadPadLen,
-            TrailerFault::Padding => DropReason::BadPadding,
-        })?;
+        let trailer = accepted.trailer.map_err(DropReason::from)?;
         let padding = trailer.padding(&octets[plaintext.clone()]).ok_or(DropReason::BadPadLen)?;
         let payload = plaintext.start..plaintext.start + padding.start;
         let (outer, received) = (&self.esp.outer, &self.packet[self.esp.outer.ip_at..]);

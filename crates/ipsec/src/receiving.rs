@@ -10,7 +10,7 @@ use crate::outer::UdpPorts;
 use crate::sa::Sa;
 use crate::sad::SadError;
 use crate::selectors::StateSelectors;
-use crate::xfrm::State;
+use crate::xfrm::{Flags, State};
 
 /// Of an SA whose packets are received (RFC 4301 §5.2).
 pub struct Receiving {
@@ -50,13 +50,12 @@ impl Receiving {
         let top = u64::from(state.sequence.seq_hi) << 32 | u64::from(state.sequence.seq);
         let below_top = state.replay_bitmap.distances();
         let seen = below_top.filter_map(|distance| top.checked_sub(distance.into()));
-        let has_flag = |name| sa.flags.names().any(|flag| flag == name);
         Ok(Self {
             inbound: InboundSa::resumed(key, sa.esn, sa.replay_window, top, seen),
             lifetime: Lifetime::resumed(sa.limits, now, state.used),
             selectors: StateSelectors::of_receiving_state(state)?,
-            keeps_ecn: has_flag("noecn"),
-            copies_dscp: has_flag("decap-dscp"),
+            keeps_ecn: sa.flags.has(Flags::NOECN),
+            copies_dscp: sa.flags.has(Flags::DECAP_DSCP),
             original_src: state.encap.map(|encap| encap.addr).filter(|addr| !addr.is_unspecified()),
             peer: sa.encap.map(|ports| (sa.src, ports)).filter(|(src, _)| !src.is_unspecified()),
         })

@@ -25,16 +25,6 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Whether it is the one that a text names.
-    pub(crate) fn is(self, mode: xfrm::Mode) -> bool {
-        matches!(
-            (self, mode),
-            (Self::Tunnel, xfrm::Mode::Tunnel)
-                | (Self::Transport, xfrm::Mode::Transport)
-                | (Self::Beet, xfrm::Mode::Beet)
-        )
-    }
-
     /// The name in records and in `ip xfrm`.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -42,6 +32,17 @@ impl Mode {
             Self::Tunnel => "tunnel",
             Self::Transport => "transport",
             Self::Beet => "beet",
+        }
+    }
+}
+
+/// The one of a text.
+impl From<Mode> for xfrm::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Tunnel => Self::Tunnel,
+            Mode::Transport => Self::Transport,
+            Mode::Beet => Self::Beet,
         }
     }
 }

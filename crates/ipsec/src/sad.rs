@@ -76,8 +76,6 @@ pub(crate) struct Entry<S> {
     pub(crate) sa: Sa,
     pub(crate) state: S,
     pub(crate) counts: SaCounts,
-    /// Since when it is there.
-    pub(crate) added: Duration,
     /// Of no other entry, not even of one that was here before: what [`SaPlace`] knows it by.
     generation: u64,
     /// Where its state stands: the text's name, and the line.
@@ -129,7 +127,7 @@ impl Sad<Observing> {
     /// destination that are not the same SA, with both places.
     pub fn new<'a>(databases: impl IntoIterator<Item = &'a Database>) -> Result<Self, SadError> {
         let mut sad = Self::default();
-        sad.add_all(databases, State::same_sa, |sad, state| sad.insert(state, Duration::ZERO, observing))?;
+        sad.add_all(databases, State::same_sa, |sad, state| sad.insert(state, observing))?;
         Ok(sad)
     }
 
@@ -140,7 +138,7 @@ impl Sad<Observing> {
     /// As [`new`](Self::new); and its SPI and destination are those of another SA here, even of the same: to replace
     /// that, [`remove`](Self::remove) it first.
     pub fn add(&mut self, state: &State) -> Result<(), SadError> {
-        self.insert(state, Duration::ZERO, observing).map(drop)
+        self.insert(state, observing).map(drop)
     }
 }
 
@@ -159,8 +157,8 @@ impl Sad<Receiving> {
     /// # Errors
     ///
     /// As [`new`](Sad::new); states of one SPI and destination must also agree in selector, window, numbers, flags,
-    /// limits, and what was seen and used. A state with ESN and no window, one without ESN and a number that needs it, one whose selector
-    /// can't be used.
+    /// limits, and what was seen and used. A state with ESN and no window, one without ESN and a number that needs it,
+    /// one whose selector can't be used.
     pub fn receiving<'a>(
         databases: impl IntoIterator<Item = &'a Database>,
         now: Duration,
@@ -188,7 +186,7 @@ impl Sad<Receiving> {
     }
 
     fn insert_receiving(&mut self, state: &State, now: Duration) -> Result<usize, SadError> {
-        self.insert(state, now, |_, state, sa, key| Receiving::of_state(state, sa, key, now))
+        self.insert(state, |_, state, sa, key| Receiving::of_state(state, sa, key, now))
     }
 }
 
@@ -218,8 +216,8 @@ impl Sad<Sending> {
     ///
     /// # Errors
     ///
-    /// As [`sending`](Self::sending); and its SPI and destination are those
-    /// of another SA here, even of the same: to replace that, [`remove`](Self::remove) it first.
+    /// As [`sending`](Self::sending); and its SPI and destination are those of another SA here, even of the same: to
+    /// replace that, [`remove`](Self::remove) it first.
     pub fn add(&mut self, state: &State, now: Duration, secret: IvSecret) -> Result<SaPlace, SadError> {
         let index = self.insert_sending(state, now, secret)?;
         Ok(SaPlace { index, generation: self.changes })
@@ -263,7 +261,7 @@ impl Sad<Sending> {
     fn insert_sending(&mut self, state: &State, now: Duration, secret: IvSecret) -> Result<usize, SadError> {
         let fingerprint = secret.fingerprint();
         let mut implicit_key = None;
-        let place = self.insert(state, now, |known, state, sa, key| {
+        let place = self.insert(state, |known, state, sa, key| {
             let refuse = |reason| Err(SadError::unusable(state, state.position, reason));
             if known.secrets.contains(&fingerprint) {
                 return refuse("the secret for its IVs was another SA's: each needs one of its own");
@@ -287,7 +285,7 @@ impl Sad<Sending> {
     /// Tells the limits of time that SAs have reached by `now` without a packet. Called every second or so, it makes
     /// rekeying independent of traffic.
     pub fn expire(&mut self, now: Duration, events: &mut Vec<Event>) {
-        for Entry { sa, state, .. } in self.entries.iter_mut().flatten() {
+        for Entry { sa, state, .. } in self.entries_mut() {
             let id = sa.id();
             // Whether it has ended is found again with its next packet.
             let _ = state.lifetime.check(now, |reached| events.push(reached.event(id)));
@@ -347,7 +345,6 @@ impl<S> Sad<S> {
     fn insert(
         &mut self,
         state: &State,
-        now: Duration,
         side: impl FnOnce(&Self, &State, &Sa, SaKey) -> Result<S, SadError>,
     ) -> Result<usize, SadError> {
         let refuse = |reason: &str| Err(SadError::unusable(state, state.position, reason));
@@ -380,7 +377,7 @@ impl<S> Sad<S> {
         }
         self.changes += 1;
         let (counts, generation) = (SaCounts::default(), self.changes);
-        let entry = Some(Entry { sa, state: side, counts, added: now, generation, origin });
+        let entry = Some(Entry { sa, state: side, counts, generation, origin });
         let place = match self.holes.pop() {
             Some(place) => {
                 self.entries[place] = entry;
@@ -485,8 +482,7 @@ impl<S> Sad<S> {
 
 /// Under what a state with `flag wildrecv` is found by its SPI alone.
 fn wild_key(state: &State) -> Option<(u32, bool)> {
-    let is_wild = state.flags.names().any(|name| name == "wildrecv");
-    is_wild.then_some((state.spi, state.dst.is_ipv4()))
+    state.flags.has(xfrm::Flags::WILDRECV).then_some((state.spi, state.dst.is_ipv4()))
 }
 
 /// What may be shown of its SAs.

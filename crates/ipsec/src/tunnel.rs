@@ -4,15 +4,11 @@ use std::net::IpAddr;
 use std::num::NonZeroU8;
 
 use crate::ecn;
-use crate::ip::{self, IPV4_MIN_LEN, IPV6_LEN, Ip};
+use crate::ip::{self, FLOW_LABEL, IPV4_MIN_LEN, IPV6_LEN, Ip, flow_label};
 use crate::xfrm::{ExtraFlags, Flags};
 
-/// `noecn` and `nopmtudisc` of a state's `flag` list.
-const NO_ECN: u8 = 0x01;
-const NO_PMTU_DISCOVERY: u8 = 0x04;
 /// The least MTU of IPv6 (RFC 8200 §5).
 pub(crate) const IPV6_MIN_MTU: usize = 1280;
-const FLOW_LABEL: u32 = 0xf_ffff;
 
 /// What the outer headers of an SA in tunnel mode say, where they have a choice (RFC 4301 §5.1.2).
 ///
@@ -78,11 +74,10 @@ pub enum FlowLabel {
 impl TunnelHeaders {
     /// What a state's flags ask for.
     pub(crate) fn of_flags(flags: Flags, extra_flags: ExtraFlags) -> Self {
-        let has = |flag| flags.bits() & flag != 0;
         Self {
             dscp: if extra_flags.has(ExtraFlags::DONT_ENCAP_DSCP) { Dscp::Fixed(0) } else { Dscp::Copy },
-            ecn_compatible: has(NO_ECN),
-            df: if has(NO_PMTU_DISCOVERY) { Df::Clear } else { Df::Copy },
+            ecn_compatible: flags.has(Flags::NOECN),
+            df: if flags.has(Flags::NOPMTUDISC) { Df::Clear } else { Df::Copy },
             ..Self::default()
         }
     }
@@ -211,9 +206,4 @@ impl OuterHeader {
 
 pub(crate) fn has_df(ipv4: &[u8]) -> bool {
     ipv4[6] & 0x40 != 0
-}
-
-/// The flow label of an IPv6 header; `None` of an IPv4 one.
-pub(crate) fn flow_label(header: &[u8]) -> Option<u32> {
-    (header[0] >> 4 == 6).then(|| u32::from_be_bytes([0, header[1] & 0xf, header[2], header[3]]))
 }

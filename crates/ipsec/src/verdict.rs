@@ -2,6 +2,8 @@
 
 use std::ops::{AddAssign, Index, IndexMut};
 
+use espwire_esp::TrailerFault;
+
 use crate::flow::Flow;
 
 macro_rules! drop_reasons {
@@ -171,6 +173,17 @@ impl Refusal {
 impl From<DropReason> for Refusal {
     fn from(reason: DropReason) -> Self {
         Self { reason, flow: None }
+    }
+}
+
+/// What is wrong with the trailer of a packet that has verified.
+impl From<TrailerFault> for DropReason {
+    fn from(fault: TrailerFault) -> Self {
+        match fault {
+            TrailerFault::Alignment => Self::BadAlign,
+            TrailerFault::PadLength => Self::BadPadLen,
+            TrailerFault::Padding => Self::BadPadding,
+        }
     }
 }
 

@@ -126,7 +126,7 @@ fn search(
     for &place in places.iter().rev() {
         let Some(Entry { sa, state, .. }) = sad.at(place) else { continue };
         let has_source = sa.src == src || sa.src.is_unspecified() || template.src.is_none() && !is_transport;
-        let is_wanted = sa.mode.is(template.mode)
+        let is_wanted = Mode::from(sa.mode) == template.mode
             && (template.spi == 0 || sa.spi == template.spi)
             && has_source
             && state.selectors.select(flow);

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use espwire_esp::OutboundSa;
 
 use super::{Sent, udp};
-use crate::ip::{Fragment, IPV4_MIN_LEN, IPV6_LEN, Ip, UDP_LEN, protocol};
+use crate::ip::{Fragment, IPV4_MIN_LEN, IPV6_LEN, Ip, UDP_LEN, flow_label, protocol};
 use crate::sa::{Mode, Sa};
-use crate::tunnel::{IPV6_MIN_MTU, OuterHeader, TunnelHeaders, flow_label, has_df};
+use crate::tunnel::{IPV6_MIN_MTU, OuterHeader, TunnelHeaders, has_df};
 use crate::verdict::DropReason;
 
 /// The most octets of an IPv4 packet, and of what follows the fixed header of an IPv6 one.

@@ -145,10 +145,11 @@ impl Sender {
 
     /// Makes the SA at `place` known as the newest one.
     fn join(&mut self, place: SaPlace) {
-        let Some(Entry { sa, state, added, .. }) = self.sad.at_mut(place) else { return };
+        let Some(Entry { sa, state, .. }) = self.sad.at_mut(place) else { return };
         self.choices.join(sa, place);
         let (src, dst) = (sa.src, sa.dst);
-        state.peer = sa.encap.map(|ports| self.peers.join(Peer { src, dst, ports }, *added));
+        let added = state.lifetime.added();
+        state.peer = sa.encap.map(|ports| self.peers.join(Peer { src, dst, ports }, added));
     }
 
     /// Its SAs.
@@ -292,18 +293,14 @@ impl Sender {
     /// encrypted. What it says holds once [`seal`](Self::seal) was called.
     pub(crate) fn admit(&mut self, now: Duration, outgoing: &Outgoing<'_>, events: &mut Vec<Event>) -> Sent {
         let (Outgoing::Packet { sa: place, .. } | Outgoing::Dummy { sa: place, .. }) = *outgoing;
-        match self.encapsulate(place, now, outgoing, events) {
-            Ok(at) if self.mtu(place).is_some_and(|mtu| at.len() > mtu) => Sent::ToFragment(at),
-            Ok(at) => Sent::Packet(at),
-            Err(unsent) => {
-                if let Sent::Drop(reason) = unsent
-                    && let Some(entry) = self.sad.at_mut(place)
-                {
-                    entry.counts.failures[reason] += 1;
-                }
-                unsent
+        self.encapsulate(place, now, outgoing, events).unwrap_or_else(|unsent| {
+            if let Sent::Drop(reason) = unsent
+                && let Some(entry) = self.sad.at_mut(place)
+            {
+                entry.counts.failures[reason] += 1;
             }
-        }
+            unsent
+        })
     }
 
     /// Encrypts what was admitted and writes the ICVs, in one call, and what comes after the ICV. Returns where those
@@ -316,21 +313,14 @@ impl Sender {
         unsealed.into_iter().map(|at| self.packets[at].at.clone()).collect()
     }
 
-    /// The longest packet that may go out of an SA.
-    fn mtu(&self, place: SaPlace) -> Option<usize> {
-        let own = self.sad.at(place).and_then(|entry| entry.state.mtu);
-        [self.mtu, own].into_iter().flatten().min()
-    }
-
-    /// Encapsulates a packet but for encryption, and returns where.
+    /// Encapsulates a packet but for encryption.
     fn encapsulate(
         &mut self,
         place: SaPlace,
         now: Duration,
         outgoing: &Outgoing<'_>,
         events: &mut Vec<Event>,
-    ) -> Result<Range<usize>, Sent> {
-        let mtu = self.mtu(place);
+    ) -> Result<Sent, Sent> {
         let Some(Entry { sa, state, .. }) = self.sad.at_mut(place) else {
             return Err(Sent::Drop(DropReason::OutNoSa));
         };
@@ -348,6 +338,7 @@ impl Sender {
                 (dummy, Ends::default(), payload_len)
             }
         };
+        let mtu = [self.mtu, state.mtu].into_iter().flatten().min();
         let payload_len = encapsulation.padded_len(sa, &state.outbound, mtu, dummy_len)?;
 
         let start = self.octets.len();
@@ -374,8 +365,7 @@ impl Sender {
                         Outgoing::Packet { packet, .. } => Flow::of_packet(packet),
                         Outgoing::Dummy { .. } => None,
                     };
-                    let audit = audit(reason, now, sa, &state.outbound, ends);
-                    events.push(Event::Audit(Audit { flow, ..audit }));
+                    events.push(audit(reason, now, sa, &state.outbound, ends, flow));
                 }
                 return Err(Sent::Drop(reason));
             }
@@ -386,7 +376,8 @@ impl Sender {
         let _ = state.lifetime.on_packet(now, text_len as u64, |reached| events.push(reached.event(id)));
         let (at, esp) = (start..self.octets.len(), esp_at..self.octets.len());
         self.packets.push(Packet { sa: place, unsealed: Some(unsealed), at: at.clone(), esp });
-        Ok(at)
+        let is_too_long = mtu.is_some_and(|mtu| at.len() > mtu);
+        Ok(if is_too_long { Sent::ToFragment(at) } else { Sent::Packet(at) })
     }
 
     /// Encrypts what was prepared and writes the ICVs. Returns the places in `packets` of those that are zeros now.
@@ -425,8 +416,15 @@ impl Sender {
     }
 }
 
-fn audit(reason: DropReason, now: Duration, sa: &Sa, outbound: &OutboundSa, ends: Ends) -> Audit {
-    Audit {
+fn audit(
+    reason: DropReason,
+    now: Duration,
+    sa: &Sa,
+    outbound: &OutboundSa,
+    ends: Ends,
+    flow: Option<Flow>,
+) -> Event {
+    Event::Audit(Audit {
         reason,
         time: now,
         spi: Some(sa.spi),
@@ -434,6 +432,6 @@ fn audit(reason: DropReason, now: Duration, sa: &Sa, outbound: &OutboundSa, ends
         src: ends.src,
         dst: ends.dst,
         flow_label: ends.flow_label,
-        flow: None,
-    }
+        flow,
+    })
 }

@@ -9,7 +9,7 @@ use super::printed_state::Header;
 use super::selector::SelectorWords;
 use super::value;
 use super::word::Words;
-use super::{Action, Dir, Level, Policy, PolicyType, Template};
+use super::{Dir, Level, Policy, Template};
 
 /// What `share` may be. It is not kept: Linux does nothing with it.
 const SHARES: [(&str, ()); 4] = [("any", ()), ("session", ()), ("user", ()), ("unique", ())];
@@ -32,22 +32,8 @@ pub(super) fn policy(lines: &mut Lines<'_>, name: &Arc<str>) -> Parsed<Policy> {
     let mut policy = Policy {
         source_name: Arc::clone(name),
         position,
-        origin: None,
-        selector: selector.finish(None),
-        direction: Dir::In,
-        socket: false,
-        action: Action::Allow,
-        priority: 0,
-        index: None,
-        ptype: PolicyType::Main,
-        localok: false,
-        icmp: false,
-        mark: None,
-        if_id: None,
-        context: None,
-        offload: None,
         limits: common.limits,
-        templates: Vec::new(),
+        ..Policy::new(selector.finish(None), Dir::In)
     };
     direction_line(&mut policy, &mut lines.line()?)?;
     while let Some(kind) = lines.peek() {
