@@ -17,14 +17,15 @@
 //! OpenSSL reuses one context and its AAD has 13 octets; `ratio` is *esp* divided by it, less than 1 if *esp* is
 //! faster.
 
+#[path = "../../transform/benches/openssl/mod.rs"]
 mod openssl;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use espwire_esp::{
-    AesKeyLen, IcvLen, InboundSa, Integrity, Job, Numbering, OpenBurst, OutboundSa, Replay, SaKey, SealBurst,
-    Status, Suite, Unsealed, danger, open_burst,
+    AesKeyLen, HEADER_LEN, IcvLen, InboundSa, Integrity, Job, Numbering, OpenBurst, OutboundSa, Replay,
+    SaKey, SealBurst, Status, Suite, Unsealed, danger, open_burst,
 };
 use openssl::OpenSsl;
 
@@ -97,7 +98,8 @@ impl Selection {
 fn main() {
     let selection = Selection::new(std::env::args().skip(1));
     let mut openssl = OpenSsl::new();
-    println!("ns per packet, median and p10–p90; openssl: {}", openssl.version());
+    let version = openssl.version().map_or_else(|error| format!("not run ({error})"), str::to_owned);
+    println!("ns per packet, median and p10–p90; openssl: {version}");
     println!(
         "{:34} {:>6} {:>5} {:>5} {:>22} {:>22} {:>8} {:>8} {:>6}",
         "suite", "octets", "", "burst", "esp", "bare", "esp-bare", "openssl", "ratio"

@@ -15,12 +15,16 @@
 //! OpenSSL's figure is that of `openssl speed -evp` (`-aead` for combined modes, with an AAD of 13 octets; `-hmac` for
 //! HMACs), which reuses one context. For a cipher with an HMAC it is the sum of the two, for AES-GMAC there is none.
 
-use espwire_transform::{AesKeyLen, IcvLen, Integrity, Job, SaKey, Status, Suite, danger, open_burst};
-use std::collections::HashMap;
+mod openssl;
+
+use espwire_transform::{
+    AesKeyLen, HEADER_LEN, IcvLen, Integrity, Job, SaKey, Status, Suite, danger, open_burst,
+};
 use std::fmt::Write;
 use std::hint::black_box;
-use std::process::Command;
 use std::time::{Duration, Instant};
+
+use openssl::OpenSsl;
 
 const LENGTHS: [usize; 6] = [64, 256, 512, 1024, 1420, 8960];
 const BURSTS: [usize; 4] = [1, 8, 32, 64];
@@ -98,7 +102,7 @@ impl Selection {
 fn main() {
     let selection = Selection::new(std::env::args().skip(1));
     let mut openssl = OpenSsl::new();
-    println!("ns per packet: median ± half of p10 to p90; openssl: {}", openssl.version());
+    println!("ns per packet: median ± half of p10 to p90; openssl: {}", openssl.version().unwrap_or("none"));
     let bursts = selection.bursts.iter().fold(String::new(), |mut line, burst| {
         write!(line, "{:>14}", format!("burst {burst}")).expect("a string");
         line
@@ -110,7 +114,10 @@ fn main() {
             let mut cells =
                 selection.bursts.iter().map(|&burst| Cell::new(suite, len, burst)).collect::<Vec<_>>();
             cells.iter_mut().for_each(Cell::measure);
-            let theirs = selection.directions.iter().map(|&direction| openssl.ns(suite, len, direction));
+            let theirs = selection
+                .directions
+                .iter()
+                .map(|&direction| openssl.ns(suite, len, direction == Direction::Open));
             let theirs = theirs.collect::<Vec<_>>();
             cells.iter_mut().for_each(Cell::measure);
             for (&direction, theirs) in selection.directions.iter().zip(theirs) {
@@ -121,7 +128,7 @@ fn main() {
             }
         }
     }
-    if let Err(why) = openssl.is_there {
+    if let Err(why) = openssl.version() {
         println!("not run: openssl ({why})");
     }
 }
@@ -182,75 +189,4 @@ fn burst<const LEN: usize>(key: &SaKey, packets: &mut [Vec<u8>], work: fn(&mut [
         std::array::from_fn(|_| Job::new(key, None, packets.next().expect("a burst of packets")));
     work(&mut jobs);
     assert!(black_box(&jobs).iter().all(|job| job.status == Status::Done));
-}
-
-/// `openssl speed`, each of its figures measured once.
-struct OpenSsl {
-    is_there: Result<String, String>,
-    measured: HashMap<Vec<String>, Option<f64>>,
-}
-
-impl OpenSsl {
-    fn new() -> Self {
-        let is_there = match Command::new("openssl").arg("version").output() {
-            Ok(output) => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
-            Err(error) => Err(error.to_string()),
-        };
-        Self { is_there, measured: HashMap::new() }
-    }
-
-    fn version(&self) -> &str {
-        self.is_there.as_deref().unwrap_or("none")
-    }
-
-    /// What the suite's algorithms take it, if it has a figure for them.
-    fn ns(&mut self, suite: Suite, len: usize, direction: Direction) -> Option<f64> {
-        let (name, kind) = match suite {
-            Suite::AesGcm(..) | Suite::AesGcmIiv(_) => ("gcm", "-aead"),
-            Suite::AesCcm(..) | Suite::AesCcmIiv(_) => ("ccm", "-aead"),
-            Suite::ChaCha20Poly1305 | Suite::ChaCha20Poly1305Iiv => ("chacha20-poly1305", "-aead"),
-            Suite::AesCbc(..) => ("cbc", ""),
-            Suite::AesCtr(..) => ("ctr", ""),
-            Suite::Null(_) => ("", ""),
-            _ => return None,
-        };
-        let bits = (suite.encryption_key_len() - suite.salt_len()) * 8;
-        let name = if name.starts_with("cha") { name.to_owned() } else { format!("aes-{bits}-{name}") };
-        let mut ns = 0.0;
-        if !matches!(suite, Suite::Null(_)) {
-            let decrypt = if direction == Direction::Open { "-decrypt" } else { "" };
-            ns += self.speed(len, &["-evp", &name, kind, decrypt])?;
-        }
-        if let Some(integrity) = suite.integrity_algorithm() {
-            let hash = match integrity {
-                Integrity::HmacSha1_96 => "sha1",
-                Integrity::HmacSha384_192 => "sha384",
-                Integrity::HmacSha512_256 => "sha512",
-                _ => "sha256",
-            };
-            // What the ICV is over: 8 octets of header, and the IV.
-            ns += self.speed(8 + suite.iv_len() + len, &["-hmac", hash])?;
-        }
-        Some(ns)
-    }
-
-    /// One second of it.
-    fn speed(&mut self, len: usize, algorithm: &[&str]) -> Option<f64> {
-        self.is_there.as_ref().ok()?;
-        let len = len.to_string();
-        let mut args = vec!["speed", "-mr", "-elapsed", "-seconds", "1", "-bytes", &len];
-        args.extend(algorithm.iter().filter(|word| !word.is_empty()));
-        let key = args.iter().map(ToString::to_string).collect();
-        *self.measured.entry(key).or_insert_with(|| {
-            let output = Command::new("openssl").args(args).output().ok()?;
-            let text = String::from_utf8_lossy(&output.stdout).into_owned()
-                + &String::from_utf8_lossy(&output.stderr);
-            // +R:operations:name:seconds
-            let line = text.lines().find(|line| line.starts_with("+R:"))?;
-            let mut fields = line.split(':');
-            let operations = fields.nth(1)?.parse::<f64>().ok()?;
-            let seconds = fields.next_back()?.parse::<f64>().ok()?;
-            (operations > 0.0).then_some(seconds * 1e9 / operations)
-        })
-    }
 }

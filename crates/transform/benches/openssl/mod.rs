@@ -1,9 +1,10 @@
-//! `openssl speed`, as something to hold figures against.
+//! `openssl speed`, as something to hold figures against: for the benches here and in `espwire-esp`, whose root imports
+//! the suites.
 
 use std::collections::HashMap;
 use std::process::Command;
 
-use espwire_esp::{HEADER_LEN, Integrity, Suite};
+use crate::{HEADER_LEN, Integrity, Suite};
 
 /// `openssl speed` of this machine, each of its figures measured once, for a second.
 pub(crate) struct OpenSsl {
@@ -21,8 +22,8 @@ impl OpenSsl {
     }
 
     /// Its version, or why it does not run.
-    pub(crate) fn version(&self) -> String {
-        self.version.clone().unwrap_or_else(|error| format!("not run ({error})"))
+    pub(crate) fn version(&self) -> Result<&str, &str> {
+        self.version.as_deref().map_err(String::as_str)
     }
 
     /// Nanoseconds that the suite's algorithms take it for `text_len` octets of ciphertext, if it has a figure for
@@ -52,6 +53,7 @@ impl OpenSsl {
                 Integrity::HmacSha512_256 => "sha512",
                 _ => "sha256",
             };
+            // What the ICV is over.
             ns += self.speed(HEADER_LEN + suite.iv_len() + text_len, &["-hmac", hash])?;
         }
         Some(ns)
