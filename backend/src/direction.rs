@@ -8,8 +8,8 @@ use espwire_virtnet::{
     ETHERNET_HEADER_LEN, Features, Header, LEGACY_HEADER_LEN, MAX_FRAME_LEN, MAX_HEADER_LEN,
 };
 use espwire_vring::{
-    Burst, Chain, DeviceRing, MAX_BURST, MAX_CHAIN, RegionTable, Reservation, ReserveError, RingConfig,
-    RingFault, Signaller, sigbus,
+    Burst, Chain, DeviceRing, MAX_BURST, MAX_CHAIN, RegionTable, ReserveError, RingConfig, RingFault,
+    Signaller, sigbus,
 };
 
 use espwire_ipsec::Verdict;
@@ -21,9 +21,6 @@ use crate::nic::Nic;
 /// microseconds when it runs; on a busy host its virtual CPU may have to wait for tens of milliseconds first.
 /// A guest that is stopped costs its peer this once: see [`Patience`].
 const RX_WAIT: Duration = Duration::from_millis(100);
-
-/// How many frames ahead an RX buffer is fetched into the cache, to be there when its frame is copied.
-const AHEAD: u16 = 4;
 
 /// How many octets of frames a NIC takes at once, or a frame more: the other direction waits while they are
 /// inspected. 64 of the longest frames would take milliseconds.
@@ -142,13 +139,13 @@ impl Direction {
         if to.is_none() {
             self.patience = Patience::Fresh;
         }
+        if let Some(to) = &mut to {
+            to.ring.look_ahead(burst.len());
+        }
         let mut done = 0;
         let mut waiting = None;
         let faults = sigbus::faults();
         while done < burst.len() {
-            if let Some(to) = &mut to {
-                to.ring.prefetch_writable(AHEAD);
-            }
             let fate = if from.enabled {
                 forward(&burst.chain(done), header_len, to.as_deref_mut())
             } else {
@@ -242,6 +239,9 @@ impl Direction {
         if let Some(until) = self.waits_for(to.as_deref_mut()) {
             return Turn::Waiting(until);
         }
+        if let Some(to) = &mut to {
+            to.ring.look_ahead(nic.frames());
+        }
         let mut turn = Turn::Moved;
         let mut settled = 0;
         let faults = sigbus::faults();
@@ -250,9 +250,7 @@ impl Direction {
         {
             let fate = match verdict {
                 Verdict::Drop(reason) => Fate::Dropped(DropReason::Esp(reason), frame.len()),
-                Verdict::Pass(_) => put(to.as_deref_mut(), frame.len(), |room| {
-                    room.write(frame);
-                }),
+                Verdict::Pass(_) => put(to.as_deref_mut(), frame.len(), Frame::Octets(frame)),
             };
             if let Some(until) = self.settle(fate) {
                 if settled == 0 {
@@ -291,7 +289,7 @@ impl Direction {
     }
 
     /// Publishes what the receiver got, and calls it if it wants that.
-    #[inline]
+    #[inline(always)]
     fn publish_rx(&mut self, to: &mut RingView, signaller: &mut Signaller) {
         self.counts.rx_calls += u64::from(to.publish(signaller));
         let rejected = to.ring.rejected();
@@ -299,7 +297,7 @@ impl Direction {
     }
 
     /// Counts a frame's fate; for one that must wait returns until when.
-    #[inline]
+    #[inline(always)]
     fn settle(&mut self, fate: Fate) -> Option<Instant> {
         let (len, dropped) = match fate {
             Fate::Delivered(len) => {
@@ -379,31 +377,51 @@ fn frame_len(chain: &Chain<'_>, header_len: usize) -> (usize, Result<(), DropRea
 #[inline]
 fn forward(chain: &Chain<'_>, header_len: usize, to: Option<&mut RingView>) -> Fate {
     match frame_len(chain, header_len) {
-        (len, Ok(())) => put(to, len, |room| {
-            room.write_chain(chain, header_len);
-        }),
+        (len, Ok(())) => put(to, len, Frame::In(chain, header_len)),
         (len, Err(reason)) => Fate::Dropped(reason, len),
     }
 }
 
-/// Puts a frame of `len` octets, which `write` writes, into the receiver's buffers behind a new header.
+/// Where a frame's octets are.
+#[derive(Clone, Copy)]
+enum Frame<'f> {
+    /// In a chain, from a position on.
+    In(&'f Chain<'f>, usize),
+    /// In private memory.
+    Octets(&'f [u8]),
+}
+
+/// Puts a frame of `len` octets into the receiver's buffers behind a new header.
 #[inline]
-fn put(to: Option<&mut RingView>, len: usize, write: impl FnOnce(&mut Reservation<'_>)) -> Fate {
+fn put(to: Option<&mut RingView>, len: usize, frame: Frame<'_>) -> Fate {
     let Some(to) = to else {
         return Fate::Dropped(DropReason::PeerDown, len);
     };
-    let to_header_len = to.features.header_len();
+    let header_len = to.features.header_len();
+    let header = Header::plain(1).to_octets();
+    let (legacy, _) = header.split_first_chunk::<LEGACY_HEADER_LEN>().expect("the shorter header");
+    // Each way for itself: a header's copy of known length is a store or two instead of a call.
+    let done = match (frame, header_len) {
+        (Frame::In(chain, skip), MAX_HEADER_LEN) => to.ring.put_chain(&header, chain, skip),
+        (Frame::In(chain, skip), _) => to.ring.put_chain(legacy, chain, skip),
+        (Frame::Octets(octets), MAX_HEADER_LEN) => to.ring.put_octets(&header, octets),
+        (Frame::Octets(octets), _) => to.ring.put_octets(legacy, octets),
+    };
+    if done { Fate::Delivered(len) } else { put_anywhere(to, len, frame) }
+}
+
+/// [`put`] into whatever buffers there are: several of them, or in pieces.
+#[inline(never)]
+fn put_anywhere(to: &mut RingView, len: usize, frame: Frame<'_>) -> Fate {
+    let header_len = to.features.header_len();
     let most_chains = if to.features.has(Features::MRG_RXBUF) { MAX_CHAIN } else { 1 };
-    match to.ring.reserve(to_header_len + len, most_chains) {
+    match to.ring.reserve(header_len + len, most_chains) {
         Ok(mut room) => {
-            let header = Header::plain(room.chains()).to_octets();
-            // The length is known in each branch: a store or two instead of a call.
-            if to_header_len == MAX_HEADER_LEN {
-                room.write(&header);
-            } else {
-                room.write(&header[..LEGACY_HEADER_LEN]);
-            }
-            write(&mut room);
+            room.write(&Header::plain(room.chains()).to_octets()[..header_len]);
+            match frame {
+                Frame::In(chain, skip) => room.write_chain(chain, skip),
+                Frame::Octets(octets) => room.write(octets),
+            };
             // The frame's length was fixed when its chain was walked: what it holds is what was reserved.
             if room.commit() { Fate::Delivered(len) } else { Fate::Dropped(DropReason::BadChain, len) }
         }

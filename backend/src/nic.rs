@@ -55,10 +55,16 @@ impl Nic {
         &self.table
     }
 
+    /// How many frames were inspected and are not settled.
+    #[inline]
+    pub(crate) fn frames(&self) -> usize {
+        self.verdicts.len() - self.next
+    }
+
     /// Whether there are frames that were inspected and not settled.
     #[inline]
     pub(crate) fn has_frames(&self) -> bool {
-        self.next < self.verdicts.len()
+        self.frames() > 0
     }
 
     /// Begins a new burst. All frames of the last one must have been settled.

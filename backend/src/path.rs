@@ -32,6 +32,9 @@ pub enum Wait {
     Poll,
 }
 
+/// After how many turns with frames, one after the other, counts are published; before that when frames pause.
+const PUBLISH_EVERY: u32 = 32;
+
 /// How often a ring is looked at whose frontend gave no kick descriptor (vhost-user, SET_VRING_KICK).
 const UNKICKED_EVERY: Duration = Duration::from_millis(1);
 
@@ -86,6 +89,8 @@ pub(crate) struct Path {
     signaller: Signaller,
     /// [`sigbus::faults`] when it was last looked at.
     faults: u64,
+    /// Turns since counts were published.
+    unpublished: u32,
 }
 
 impl Path {
@@ -117,18 +122,25 @@ impl Path {
             wait,
             signaller,
             faults: sigbus::faults(),
+            unpublished: 0,
         })
     }
 
     /// Runs until [`PathShared::stop`], then lets go of all rings.
     pub(crate) fn run(mut self) -> Result<(), event_manager::Error> {
+        // The counts of a burst's SAs are published with the burst; those of the frames keep step with them.
+        let inspects = self.nics.iter().any(Option::is_some);
         while !self.shared.stop.load(Ordering::Acquire) {
             let turns = self.turn();
             if turns.contains(&Turn::Moved) {
-                self.publish_counts();
+                self.unpublished += 1;
+                if inspects || self.unpublished == PUBLISH_EVERY {
+                    self.publish_counts();
+                }
                 continue;
             }
             match self.wait {
+                Wait::Poll if self.unpublished > 0 => self.publish_counts(),
                 Wait::Poll => std::hint::spin_loop(),
                 Wait::Event => self.sleep(turns)?,
             }
@@ -267,6 +279,7 @@ impl Path {
     }
 
     fn publish_counts(&mut self) {
+        self.unpublished = 0;
         for (from, direction) in self.directions.iter_mut().enumerate() {
             direction.counts.tx_kicks = self.wakeups.kicks(2 * from + TX);
             direction.counts.rx_kicks = self.wakeups.kicks(2 * (1 - from) + RX);

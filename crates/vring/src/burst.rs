@@ -41,16 +41,14 @@ impl<'r> Burst<'r> {
     #[must_use]
     pub fn chain(&self, index: usize) -> Chain<'_> {
         let taken = &self.ring.taken[index];
-        Chain { segments: &self.ring.segments[taken.first as usize..taken.end as usize], len: taken.len }
+        Chain { segments: taken.segments(&self.ring.segments), len: taken.len }
     }
 
     /// Returns the first `count` chains to the driver, with length 0; it sees them after
     /// [`DeviceRing::publish`].
     #[inline]
     pub fn complete(self, count: usize) {
-        for i in 0..count.min(self.len()) {
-            self.ring.put_used(self.ring.taken[i].head, 0);
-        }
+        self.ring.return_taken(count.min(self.len()));
     }
 }
 

@@ -3,7 +3,8 @@
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use crate::layout::{DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, DESC_LEN, RingLayout, prefetch_to_read};
+use crate::layout::{DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, DESC_LEN, Parts, RingLayout};
+use crate::region::Resolver;
 
 /// The most descriptors that one chain may have, direct and indirect together, also when the ring or an
 /// indirect table is longer; and the most pieces that its buffers may lie in where they cross regions.
@@ -55,17 +56,47 @@ impl Direction {
 }
 
 /// A contiguous piece of a buffer, inside a mapping.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
     pub(crate) host: NonNull<u8>,
     /// Octets, at least 1.
     pub(crate) len: u32,
 }
 
+impl Segment {
+    /// Stands for no segment: no segment of a chain is empty.
+    pub(crate) const NONE: Self = Self { host: NonNull::dangling(), len: 0 };
+}
+
 // SAFETY: a segment is only used by the ring that made it, which holds the mapping behind `host` and is
 // itself owned by one thread at a time.
 // JUSTIFICATION: rings keep their segments' storage between bursts, and are made on one thread, run on another.
 unsafe impl Send for Segment {}
+
+/// A chain in a burst or a reservation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    pub(crate) head: u16,
+    /// Octets, or why it can't be used.
+    pub(crate) len: Result<u32, ChainFault>,
+    /// Its only segment; [`Segment::NONE`] if it has none or several.
+    pub(crate) only: Segment,
+    /// Otherwise, the range of its segments in `DeviceRing::segments`.
+    pub(crate) first: u32,
+    pub(crate) end: u32,
+}
+
+impl Taken {
+    /// Its segments, where `more` are those of the ring.
+    #[inline]
+    pub(crate) fn segments<'a>(&'a self, more: &'a [Segment]) -> &'a [Segment] {
+        if self.only.len > 0 {
+            std::slice::from_ref(&self.only)
+        } else {
+            &more[self.first as usize..self.end as usize]
+        }
+    }
+}
 
 #[derive(Clone, Copy)]
 struct Descriptor {
@@ -123,46 +154,49 @@ impl IndirectTable {
 /// 4. Check the direction, look the buffer up, add its length.
 /// 5. Follow `next`, if it is inside the table.
 ///
-/// Returns the chain's octets. On a fault `segments` is as long as before. `work` grows by the descriptors
-/// looked at, also on a fault.
-#[inline]
+/// On a fault `segments` is as long as before. `work` grows by the descriptors looked at, also on a fault.
+#[inline(never)]
 pub(crate) fn walk(
     layout: &RingLayout,
     head: u16,
     direction: Direction,
     segments: &mut Vec<Segment>,
-    hint: &mut usize,
+    resolver: &mut Resolver<'_>,
     work: &mut usize,
-) -> Result<u32, ChainFault> {
+) -> Taken {
+    let first = segments.len();
     let descriptor = Descriptor::from_words(layout.descriptor(head));
-    // Nearly every chain is one buffer in one region: the loop below would come to the same.
-    if descriptor.flags == direction.flags()
-        && descriptor.len > 0
-        && let Some((host, there)) = layout.table().resolve(descriptor.addr, descriptor.len as usize, hint)
-        && there == descriptor.len as usize
-    {
-        *work += 1;
-        if direction == Direction::Readable {
-            prefetch_to_read(host, there);
-        }
-        segments.push(Segment { host, len: descriptor.len });
-        return Ok(descriptor.len);
+    let len = walk_from(layout, descriptor, direction, segments, resolver, work);
+    if len.is_err() {
+        segments.truncate(first);
     }
-    let before = segments.len();
-    let walked = walk_from(layout, descriptor, direction, segments, hint, work);
-    if walked.is_err() {
-        segments.truncate(before);
-    }
-    walked
+    Taken { head, len, only: Segment::NONE, first: first as u32, end: segments.len() as u32 }
 }
 
-#[inline(never)]
+/// The segment of the chain that starts at `head`, which is below the ring's size, if the chain is one buffer
+/// in one region and not empty, as nearly every chain is: what [`walk`] would find, without the walk. What it is
+/// else, `walk` decides by what it reads itself.
+#[inline]
+pub(crate) fn single(
+    ring: &Parts<'_>,
+    head: u16,
+    direction: Direction,
+    resolver: &mut Resolver<'_>,
+) -> Option<Segment> {
+    let descriptor = Descriptor::from_words(ring.descriptor(head));
+    if descriptor.flags != direction.flags() || descriptor.len == 0 {
+        return None;
+    }
+    let (host, there) = resolver.resolve(descriptor.addr, descriptor.len as usize)?;
+    (there == descriptor.len as usize).then_some(Segment { host, len: descriptor.len })
+}
+
 fn walk_from(
     layout: &RingLayout,
     mut descriptor: Descriptor,
     direction: Direction,
     segments: &mut Vec<Segment>,
-    hint: &mut usize,
+    resolver: &mut Resolver<'_>,
     work: &mut usize,
 ) -> Result<u32, ChainFault> {
     let (first_segment, first_work) = (segments.len(), *work);
@@ -175,7 +209,7 @@ fn walk_from(
             if table.is_some() || !layout.config().indirect || descriptor.flags & DESC_F_NEXT != 0 {
                 return Err(ChainFault::Indirect);
             }
-            let found = indirect_table(layout, &descriptor, hint)?;
+            let found = indirect_table(&descriptor, resolver)?;
             limit = found.count;
             count = 0;
             descriptor = found.entry(0);
@@ -191,7 +225,7 @@ fn walk_from(
             return Err(ChainFault::Direction);
         }
         total = total.checked_add(descriptor.len).ok_or(ChainFault::TooLong)?;
-        append(layout, descriptor.addr, descriptor.len, segments, hint)?;
+        append(descriptor.addr, descriptor.len, segments, resolver)?;
         if segments.len() - first_segment > MAX_CHAIN {
             return Err(ChainFault::TooMany);
         }
@@ -210,11 +244,7 @@ fn walk_from(
 
 /// Looks up the table that an indirect descriptor refers to (virtio 1.x §2.7.5.3). WRITE on it is ignored,
 /// as §2.7.5.3.2 asks.
-fn indirect_table(
-    layout: &RingLayout,
-    descriptor: &Descriptor,
-    hint: &mut usize,
-) -> Result<IndirectTable, ChainFault> {
+fn indirect_table(descriptor: &Descriptor, resolver: &mut Resolver<'_>) -> Result<IndirectTable, ChainFault> {
     let len = descriptor.len as usize;
     if len == 0 || !len.is_multiple_of(DESC_LEN) {
         return Err(ChainFault::Indirect);
@@ -222,7 +252,7 @@ fn indirect_table(
     if len / DESC_LEN > MAX_CHAIN {
         return Err(ChainFault::TooMany);
     }
-    let host = layout.table().resolve_whole(descriptor.addr, len, hint).ok_or(ChainFault::Indirect)?;
+    let host = resolver.resolve_whole(descriptor.addr, len).ok_or(ChainFault::Indirect)?;
     Ok(IndirectTable { host, count: (len / DESC_LEN) as u16 })
 }
 
@@ -230,15 +260,14 @@ fn indirect_table(
 /// An empty buffer has none, and its address does not matter.
 #[inline]
 fn append(
-    layout: &RingLayout,
     addr: u64,
     len: u32,
     segments: &mut Vec<Segment>,
-    hint: &mut usize,
+    resolver: &mut Resolver<'_>,
 ) -> Result<(), ChainFault> {
     let (mut addr, mut len) = (addr, len);
     while len > 0 {
-        let (host, there) = layout.table().resolve(addr, len as usize, hint).ok_or(ChainFault::Outside)?;
+        let (host, there) = resolver.resolve(addr, len as usize).ok_or(ChainFault::Outside)?;
         let there = there as u32;
         segments.push(Segment { host, len: there });
         len -= there;
@@ -346,8 +375,10 @@ mod tests {
         guest.entry(TABLE, 0, (FIRST, 1, NEXT, 0));
         for (head, expected) in [(0, 8 + 1), (1, 4 + 1)] {
             let mut work = 0;
-            let walked = walk(&guest.layout(), head, Direction::Readable, &mut Vec::new(), &mut 0, &mut work);
-            assert_eq!((walked, work), (Err(ChainFault::TooMany), expected));
+            let mut resolver = guest.table.resolver();
+            let taken =
+                walk(&guest.layout(), head, Direction::Readable, &mut Vec::new(), &mut resolver, &mut work);
+            assert_eq!((taken.len, work), (Err(ChainFault::TooMany), expected));
         }
     }
 
@@ -492,7 +523,9 @@ mod tests {
         let mut segments = Vec::new();
         guest.descriptor(0, (FIRST, 4, 0, 0));
         let layout = guest.layout();
-        let mut walk = |head| walk(&layout, head, Direction::Readable, &mut segments, &mut 0, &mut 0);
+        let mut resolver = layout.table().resolver();
+        let mut walk =
+            |head| walk(&layout, head, Direction::Readable, &mut segments, &mut resolver, &mut 0).len;
         assert_eq!(walk(0), Ok(4));
         guest.descriptor(1, (SECOND - 1, 2, NEXT, 2));
         guest.descriptor(2, (GAP, 1, 0, 0));

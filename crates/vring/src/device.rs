@@ -2,8 +2,10 @@
 
 use std::sync::atomic::{Ordering, fence};
 
+use crate::ahead::Ready;
 use crate::burst::Burst;
-use crate::chain::{ChainFault, Direction, MAX_CHAIN, Segment, walk};
+use crate::cache::prefetch_to_read;
+use crate::chain::{Direction, MAX_CHAIN, Segment, Taken, single, walk};
 use crate::layout::{RING_F_NO_NOTIFICATION, RingLayout, crosses_event};
 use crate::reservation::Reservation;
 
@@ -12,7 +14,8 @@ pub const MAX_BURST: usize = 64;
 
 /// A burst or a reservation takes no further chain once it has looked at this many chains and descriptors,
 /// or holds this many segments: the bound on its work is this plus [`MAX_CHAIN`]. Counted are also the
-/// descriptors that leave no segment, those of length 0 and those of chains that can't be used.
+/// descriptors that leave no segment, those of length 0 and those of chains that can't be used; not counted are a
+/// burst's chains of one buffer, at most [`MAX_BURST`].
 const BURST_WORK: usize = 4096;
 
 /// What makes a whole ring unusable until its driver sets it up again.
@@ -48,17 +51,6 @@ pub enum ReserveError {
     Ring(#[from] RingFault),
 }
 
-/// A chain in a burst or a reservation.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Taken {
-    pub(crate) head: u16,
-    /// Range of its segments in `DeviceRing::segments`.
-    pub(crate) first: u32,
-    pub(crate) end: u32,
-    /// Octets, or why it can't be used.
-    pub(crate) len: Result<u32, ChainFault>,
-}
-
 /// The device's end of a split virtqueue.
 ///
 /// It returns chains in the order in which it takes them, so that one cursor is the next available and the
@@ -68,7 +60,7 @@ pub(crate) struct Taken {
 /// when a `Burst` or a `Reservation` is dropped.
 #[derive(Debug)]
 pub struct DeviceRing {
-    layout: RingLayout,
+    pub(crate) layout: RingLayout,
     /// Index of the next chain to take; also of the next used entry to write.
     next: u16,
     /// The used index that the driver sees.
@@ -79,13 +71,16 @@ pub struct DeviceRing {
     signalled: Option<u16>,
     fault: Option<RingFault>,
     rejected: u64,
-    hint: usize,
     /// Chains and descriptors looked at for the burst or reservation under way.
     work: usize,
     /// The chains of the burst or the reservation under way.
     pub(crate) taken: Vec<Taken>,
     /// Their buffers.
     pub(crate) segments: Vec<Segment>,
+    /// Chains from `next` on that were read already.
+    pub(crate) ready: Ready,
+    /// Used entries, head and length, of completed chains that are not in the ring yet.
+    due: Vec<(u16, u32)>,
 }
 
 impl DeviceRing {
@@ -109,10 +104,11 @@ impl DeviceRing {
             signalled: None,
             fault: None,
             rejected: 0,
-            hint: 0,
             work: 0,
             taken: Vec::with_capacity(MAX_BURST),
             segments: Vec::with_capacity(MAX_BURST + MAX_CHAIN),
+            ready: Ready::new(),
+            due: Vec::with_capacity(MAX_BURST),
         }
     }
 
@@ -143,7 +139,7 @@ impl DeviceRing {
     /// Chains waiting from `next` on, at most `wanted` counted anew: the shared index is read only when the
     /// copy of it shows fewer.
     #[inline]
-    fn pending(&mut self, wanted: u16) -> Result<u16, RingFault> {
+    pub(crate) fn pending(&mut self, wanted: u16) -> Result<u16, RingFault> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
@@ -166,34 +162,44 @@ impl DeviceRing {
         fault
     }
 
-    /// Reads the head of the chain `ahead` places after `next` and walks it.
-    #[inline]
-    fn take(&mut self, ahead: u16, direction: Direction) -> Result<(), RingFault> {
-        let entry = self.layout.avail_entry(self.next.wrapping_add(ahead));
-        let head = u16::from_le(entry.load(Ordering::Relaxed));
-        if head >= self.layout.config().size {
-            return Err(self.stop(RingFault::Head(head)));
-        }
-        let first = self.segments.len() as u32;
-        self.work += 1;
-        let len = walk(&self.layout, head, direction, &mut self.segments, &mut self.hint, &mut self.work);
-        let end = self.segments.len() as u32;
-        self.taken.push(Taken { head, first, end, len });
-        Ok(())
-    }
-
-    /// Writes the used entry of the next chain and moves on; the driver sees it after `publish`.
+    /// Completes the next chain and moves on. Its used entry is written with `publish`: the entries' cache lines are
+    /// on the driver's CPU, and come together when they are written together, where one between two frames would
+    /// hold up the stores behind it.
     #[inline]
     pub(crate) fn put_used(&mut self, head: u16, len: u32) {
-        let [id_field, len_field] = self.layout.used_entry(self.next);
-        id_field.store(u32::from(head).to_le(), Ordering::Relaxed);
-        len_field.store(len.to_le(), Ordering::Relaxed);
+        if self.due.len() == MAX_BURST {
+            self.write_due();
+        }
+        self.due.push((head, len));
         self.next = self.next.wrapping_add(1);
+    }
+
+    /// Completes the first `count` of the taken chains with length 0, and writes their used entries.
+    #[inline]
+    pub(crate) fn return_taken(&mut self, count: usize) {
+        self.write_due();
+        for taken in &self.taken[..count] {
+            let [id_field, len_field] = self.layout.used_entry(self.next);
+            id_field.store(u32::from(taken.head).to_le(), Ordering::Relaxed);
+            len_field.store(0, Ordering::Relaxed);
+            self.next = self.next.wrapping_add(1);
+        }
+    }
+
+    /// Writes the used entries that are due into the ring.
+    #[inline]
+    fn write_due(&mut self) {
+        let first = self.next.wrapping_sub(self.due.len() as u16);
+        for (i, (head, len)) in self.due.drain(..).enumerate() {
+            let [id_field, len_field] = self.layout.used_entry(first.wrapping_add(i as u16));
+            id_field.store(u32::from(head).to_le(), Ordering::Relaxed);
+            len_field.store(len.to_le(), Ordering::Relaxed);
+        }
     }
 
     /// Takes up to `max` device-readable chains, at most [`MAX_BURST`].
     ///
-    /// A chain that can't be used is in the burst too, with its [`ChainFault`], since it must be returned.
+    /// A chain that can't be used is in the burst too, with its [`ChainFault`](crate::ChainFault), since it must be returned.
     ///
     /// # Errors
     ///
@@ -203,16 +209,37 @@ impl DeviceRing {
     pub fn pop_burst(&mut self, max: usize) -> Result<Burst<'_>, RingFault> {
         self.taken.clear();
         self.segments.clear();
+        self.ready.clear();
         self.work = 0;
         let max = max.min(MAX_BURST) as u16;
         let count = self.pending(max)?.min(max);
+        let parts = self.layout.parts();
+        let mut resolver = self.layout.table().resolver();
         for ahead in 0..count {
-            if let Err(fault) = self.take(ahead, Direction::Readable) {
-                if ahead == 0 {
-                    return Err(fault);
+            let head = match parts.head(self.next.wrapping_add(ahead)) {
+                Ok(head) => head,
+                Err(fault) => {
+                    self.fault = Some(fault);
+                    if ahead == 0 {
+                        return Err(fault);
+                    }
+                    break;
                 }
-                break;
+            };
+            if let Some(only) = single(&parts, head, Direction::Readable, &mut resolver) {
+                prefetch_to_read(only.host, only.len as usize);
+                self.taken.push(Taken { head, len: Ok(only.len), only, first: 0, end: 0 });
+                continue;
             }
+            self.work += 1;
+            self.taken.push(walk(
+                &self.layout,
+                head,
+                Direction::Readable,
+                &mut self.segments,
+                &mut resolver,
+                &mut self.work,
+            ));
             if self.work.max(self.segments.len()) >= BURST_WORK {
                 break;
             }
@@ -232,6 +259,7 @@ impl DeviceRing {
     /// See [`ReserveError`].
     #[inline]
     pub fn reserve(&mut self, len: usize, max_chains: usize) -> Result<Reservation<'_>, ReserveError> {
+        self.ready.clear();
         self.taken.clear();
         self.segments.clear();
         self.work = 0;
@@ -254,8 +282,20 @@ impl DeviceRing {
                 let all = ahead >= self.layout.config().size;
                 return Err(if all { ReserveError::TooSmall } else { ReserveError::Empty });
             }
-            self.take(ahead, Direction::Writable)?;
-            match self.taken[usize::from(ahead)].len {
+            let head = self.layout.parts().head(self.next.wrapping_add(ahead));
+            let head = head.map_err(|fault| self.stop(fault))?;
+            self.work += 1;
+            let mut resolver = self.layout.table().resolver();
+            let taken = walk(
+                &self.layout,
+                head,
+                Direction::Writable,
+                &mut self.segments,
+                &mut resolver,
+                &mut self.work,
+            );
+            self.taken.push(taken);
+            match taken.len {
                 Ok(len) => capacity += len as usize,
                 Err(_) => {
                     self.reject();
@@ -281,6 +321,7 @@ impl DeviceRing {
     #[inline]
     pub fn publish(&mut self) {
         if self.published != self.next {
+            self.write_due();
             self.layout.used_idx().store(self.next.to_le(), Ordering::Release);
             self.published = self.next;
         }
@@ -334,21 +375,6 @@ impl DeviceRing {
         }
     }
 
-    /// Fetches the first octets of a chain's first buffer into the cache, to be written: that of the chain
-    /// `ahead` places after the next, if it is known to be there. The cache line is on the driver's CPU, and
-    /// fetching several at once takes no longer than fetching one.
-    ///
-    /// A hint: what it reads is not used for anything else. A fresh look at the shared index, for chains not yet
-    /// known, costs more than it gains.
-    #[inline]
-    pub fn prefetch_writable(&mut self, ahead: u16) {
-        if self.available.wrapping_sub(self.next) > ahead {
-            let entry = self.layout.avail_entry(self.next.wrapping_add(ahead));
-            let head = u16::from_le(entry.load(Ordering::Relaxed));
-            self.layout.prefetch_buffer(head, &mut self.hint);
-        }
-    }
-
     /// How many chains waited when the shared index was last read: what the last [`reserve`](Self::reserve)
     /// knew when it found too few. A fresh look would count chains that came after it as seen, and
     /// [`arm`](Self::arm) would then sleep on them.
@@ -368,7 +394,7 @@ impl DeviceRing {
 mod tests {
     use super::*;
     use crate::testing::{FIRST, GAP, Guest, INDIRECT, NEXT, SECOND, THIRD, WRITE, pattern};
-    use crate::{RegionTable, RingConfig, testing};
+    use crate::{ChainFault, RegionTable, RingConfig, testing};
     use std::sync::Arc;
 
     /// A guest whose descriptors 0 to 7 are chains of one buffer, `len` octets each, in a row from FIRST on.

@@ -1,11 +1,12 @@
 //! Where the three parts of a split virtqueue lie, checked once; and the only accesses to them.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
-use crate::RegionTable;
+use crate::{RegionTable, RingFault};
 
 /// VIRTQ_DESC_F_NEXT (virtio 1.x §2.7.5).
 pub(crate) const DESC_F_NEXT: u16 = 1;
@@ -120,7 +121,7 @@ impl RingLayout {
             let outside = RingError::Outside { part, addr };
             let range = ranges.as_ref().map(|ranges| ranges[i].clone()).ok_or(outside)?;
             let len = (range.end - range.start) as usize;
-            host[i] = table.resolve_whole(addr, len, &mut 0).ok_or(outside)?;
+            host[i] = table.resolve_whole(addr, len).ok_or(outside)?;
             // A region may be mapped from an odd file offset: the host's address decides what we may do.
             if host[i].addr().get() % alignment as usize != 0 {
                 return Err(RingError::Alignment { part, addr });
@@ -133,7 +134,7 @@ impl RingLayout {
             config: *config,
             table: Arc::clone(table),
         };
-        let [descriptors, available, used] = layout.parts();
+        let [descriptors, available, used] = layout.ranges();
         if shares(&descriptors, &available) || shares(&descriptors, &used) || shares(&available, &used) {
             return Err(RingError::Overlap);
         }
@@ -145,7 +146,7 @@ impl RingLayout {
     /// Rings of one driver must not; rings of two drivers are in two memories and may.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
-        self.parts().iter().any(|a| other.parts().iter().any(|b| shares(a, b)))
+        self.ranges().iter().any(|a| other.ranges().iter().any(|b| shares(a, b)))
     }
 
     /// What the layout was made from.
@@ -161,8 +162,19 @@ impl RingLayout {
     }
 
     /// Octet ranges: they exist, `new` has checked it.
-    fn parts(&self) -> [Range<u64>; 3] {
+    fn ranges(&self) -> [Range<u64>; 3] {
         self.config.parts().unwrap_or([0..0, 0..0, 0..0])
+    }
+
+    /// What a loop over many chains reads.
+    #[inline]
+    pub(crate) fn parts(&self) -> Parts<'_> {
+        Parts {
+            descriptors: self.descriptors,
+            available: self.available,
+            mask: self.mask(),
+            _ring: PhantomData,
+        }
     }
 
     /// Ring size minus one: indices are taken modulo the size.
@@ -197,19 +209,7 @@ impl RingLayout {
     /// The two words of descriptor `index`, which is taken modulo the ring's size.
     #[inline]
     pub(crate) fn descriptor(&self, index: u16) -> (u64, u64) {
-        let offset = DESC_LEN * usize::from(index & self.mask());
-        let addr = self.u64_at(self.descriptors, offset).load(Ordering::Relaxed);
-        let rest = self.u64_at(self.descriptors, offset + 8).load(Ordering::Relaxed);
-        (u64::from_le(addr), u64::from_le(rest))
-    }
-
-    /// Starts to fetch the first cache lines of descriptor `index`'s buffer, to be written.
-    #[inline]
-    pub(crate) fn prefetch_buffer(&self, index: u16, hint: &mut usize) {
-        let (addr, _) = self.descriptor(index);
-        if let Some((host, _)) = self.table.resolve(addr, 1, hint) {
-            prefetch_to_write(host);
-        }
+        self.parts().descriptor(index)
     }
 
     #[inline]
@@ -263,43 +263,37 @@ impl RingLayout {
     }
 }
 
-/// Octets of a cache line.
-const CACHE_LINE: usize = 64;
-
-/// Starts to fetch the first two cache lines of `len` octets, to be read.
-#[inline]
-pub(crate) fn prefetch_to_read(host: NonNull<u8>, len: usize) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let first = host.as_ptr().cast_const().cast::<i8>();
-        // SAFETY: a prefetch accesses nothing: it is defined for any address.
-        // JUSTIFICATION: there is no safe wrapper.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(first) };
-        if len > CACHE_LINE {
-            // SAFETY: as above.
-            // JUSTIFICATION: as above.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(CACHE_LINE)) };
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (host, len);
+/// The parts of a ring that its driver writes, by themselves: a loop over many chains keeps them in registers, where
+/// it would read a [`RingLayout`] anew for each.
+#[derive(Clone, Copy)]
+pub(crate) struct Parts<'r> {
+    descriptors: NonNull<u8>,
+    available: NonNull<u8>,
+    mask: u16,
+    _ring: PhantomData<&'r RingLayout>,
 }
 
-/// Starts to fetch the cache line of `host` and the one after it, to be written: they are taken from other CPUs.
-#[inline]
-pub(crate) fn prefetch_to_write(host: NonNull<u8>) {
-    #[cfg(target_arch = "x86_64")]
-    for offset in [0, CACHE_LINE] {
-        let line = host.as_ptr().wrapping_add(offset);
-        // SAFETY: PREFETCHW accesses nothing: it is defined for any address, and does nothing on a CPU without it.
-        // JUSTIFICATION: `_mm_prefetch` makes a fetch for reading of it unless all code is built for such CPUs.
-        unsafe {
-            std::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
-        };
+impl Parts<'_> {
+    /// The head at `index` (modulo the size) of the available ring.
+    #[inline]
+    pub(crate) fn head(&self, index: u16) -> Result<u16, RingFault> {
+        let offset = 4 + 2 * usize::from(index & self.mask);
+        // SAFETY: as in `RingLayout::u16_at`.
+        // JUSTIFICATION: as in `RingLayout::u16_at`.
+        let entry = unsafe { AtomicU16::from_ptr(self.available.as_ptr().add(offset).cast()) };
+        let head = u16::from_le(entry.load(Ordering::Relaxed));
+        if head <= self.mask { Ok(head) } else { Err(RingFault::Head(head)) }
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = host;
+
+    /// The two words of descriptor `index`, which is taken modulo the ring's size.
+    #[inline]
+    pub(crate) fn descriptor(&self, index: u16) -> (u64, u64) {
+        let offset = DESC_LEN * usize::from(index & self.mask);
+        // SAFETY: as in `RingLayout::u64_at`, for both words.
+        // JUSTIFICATION: as in `RingLayout::u64_at`.
+        let word = |i| unsafe { AtomicU64::from_ptr(self.descriptors.as_ptr().add(offset + i).cast()) };
+        (u64::from_le(word(0).load(Ordering::Relaxed)), u64::from_le(word(8).load(Ordering::Relaxed)))
+    }
 }
 
 fn shares(a: &Range<u64>, b: &Range<u64>) -> bool {

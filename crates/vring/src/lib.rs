@@ -59,7 +59,9 @@
 //!
 //! This crate and `espwire-transform` are the only ones in espwire with `unsafe` code.
 
+mod ahead;
 mod burst;
+mod cache;
 mod chain;
 mod device;
 mod driver;

@@ -124,32 +124,17 @@ impl RegionTable {
         self.regions.iter().any(|r| r._registration.is_broken())
     }
 
-    /// Where `addr` is mapped and how many octets, at most `len`, follow it in the same region.
-    ///
-    /// `None` if `addr` lies in no region. `hint` is the index of the region found last by this caller.
+    /// Looks addresses up in the table.
     #[inline]
-    pub(crate) fn resolve(&self, addr: u64, len: usize, hint: &mut usize) -> Option<(NonNull<u8>, usize)> {
-        let within = |r: &Region| addr.wrapping_sub(r.start) < r.len;
-        let region = match self.regions.get(*hint) {
-            Some(region) if within(region) => region,
-            _ => {
-                let index = self.regions.partition_point(|r| r.start <= addr).checked_sub(1)?;
-                *hint = index;
-                Some(&self.regions[index]).filter(|r| within(r))?
-            }
-        };
-        let offset = addr - region.start;
-        let there = (region.len - offset).min(len as u64);
-        // SAFETY: `offset` is less than `region.len`, so the result lies inside the one mapping that
-        // starts at `host` and is `len` octets long.
-        // JUSTIFICATION: the one place where a guest address becomes a pointer.
-        let host = unsafe { region.host.add(offset as usize) };
-        Some((host, there as usize))
+    pub(crate) fn resolver(&self) -> Resolver<'_> {
+        let (start, len, host) =
+            self.regions.first().map_or((0, 0, NonNull::dangling()), |r| (r.start, r.len, r.host));
+        Resolver { regions: &self.regions, start, len, host }
     }
 
     /// Where the whole range is mapped, if it is inside one region.
-    pub(crate) fn resolve_whole(&self, addr: u64, len: usize, hint: &mut usize) -> Option<NonNull<u8>> {
-        self.resolve(addr, len, hint).filter(|&(_, there)| there == len).map(|(host, _)| host)
+    pub(crate) fn resolve_whole(&self, addr: u64, len: usize) -> Option<NonNull<u8>> {
+        self.resolver().resolve_whole(addr, len)
     }
 
     /// Copies `octets` to guest-physical address `addr`: for the driver side and for tests.
@@ -158,8 +143,7 @@ impl RegionTable {
     ///
     /// [`RegionError::Outside`] if the range is not inside one region; nothing is written then.
     pub fn write(&self, addr: u64, octets: &[u8]) -> Result<(), RegionError> {
-        let to =
-            self.resolve_whole(addr, octets.len(), &mut 0).ok_or(RegionError::Outside(addr, octets.len()))?;
+        let to = self.resolve_whole(addr, octets.len()).ok_or(RegionError::Outside(addr, octets.len()))?;
         // SAFETY: `to` is good for `octets.len()` octets; a slice of ours can't overlap a mapping that is
         // only reached through raw pointers.
         // JUSTIFICATION: bulk access to shared memory.
@@ -173,8 +157,7 @@ impl RegionTable {
     ///
     /// [`RegionError::Outside`] if the range is not inside one region.
     pub fn read(&self, addr: u64, octets: &mut [u8]) -> Result<(), RegionError> {
-        let from =
-            self.resolve_whole(addr, octets.len(), &mut 0).ok_or(RegionError::Outside(addr, octets.len()))?;
+        let from = self.resolve_whole(addr, octets.len()).ok_or(RegionError::Outside(addr, octets.len()))?;
         // SAFETY: as in `write`, the other way round.
         // JUSTIFICATION: bulk access to shared memory.
         unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), octets.as_mut_ptr(), octets.len()) };
@@ -205,6 +188,53 @@ fn page_size_of(file: &std::fs::File) -> Result<usize, i64> {
     }
 }
 
+/// Looks guest addresses up in a table. It begins with the region where it found the last one: a guest's buffers
+/// are nearly always in the same.
+pub(crate) struct Resolver<'t> {
+    regions: &'t [Region],
+    /// The region at hand: one of `regions`, or none of length 0.
+    start: u64,
+    len: u64,
+    host: NonNull<u8>,
+}
+
+impl Resolver<'_> {
+    /// Where `addr` is mapped and how many octets, at most `len`, follow it in the same region.
+    ///
+    /// `None` if `addr` lies in no region.
+    #[inline]
+    pub(crate) fn resolve(&mut self, addr: u64, len: usize) -> Option<(NonNull<u8>, usize)> {
+        if addr.wrapping_sub(self.start) >= self.len {
+            self.seek(addr)?;
+        }
+        let offset = addr - self.start;
+        let there = (self.len - offset).min(len as u64);
+        // SAFETY: `offset` is less than the region's length, so the result lies inside the one mapping that
+        // starts at `host` and is `len` octets long.
+        // JUSTIFICATION: the one place where a guest address becomes a pointer.
+        let host = unsafe { self.host.add(offset as usize) };
+        Some((host, there as usize))
+    }
+
+    /// Takes the region in hand that holds `addr`, if one does.
+    #[inline(never)]
+    fn seek(&mut self, addr: u64) -> Option<()> {
+        let index = self.regions.partition_point(|r| r.start <= addr).checked_sub(1)?;
+        let region = &self.regions[index];
+        if addr - region.start >= region.len {
+            return None;
+        }
+        (self.start, self.len, self.host) = (region.start, region.len, region.host);
+        Some(())
+    }
+
+    /// Where the whole range is mapped, if it is inside one region.
+    #[inline]
+    pub(crate) fn resolve_whole(&mut self, addr: u64, len: usize) -> Option<NonNull<u8>> {
+        self.resolve(addr, len).filter(|&(_, there)| there == len).map(|(host, _)| host)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,7 +248,7 @@ mod tests {
     #[test]
     fn resolves_only_what_is_mapped() {
         let table = table(&[(0x1000, 0x1000), (0x2000, 0x1000), (0x8000, 0x1000)]);
-        let mut hint = 0;
+        let mut resolver = table.resolver();
         for (addr, len, there) in [
             (0x1000, 1, Some(1)),
             (0x1fff, 1, Some(1)),
@@ -234,7 +264,7 @@ mod tests {
             (0x9000, 1, None),
             (u64::MAX, 1, None),
         ] {
-            assert_eq!(table.resolve(addr, len, &mut hint).map(|(_, n)| n), there, "{addr:#x}+{len:#x}");
+            assert_eq!(resolver.resolve(addr, len).map(|(_, n)| n), there, "{addr:#x}+{len:#x}");
         }
     }
 

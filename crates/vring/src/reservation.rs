@@ -1,7 +1,8 @@
 //! Device-writable chains: room for one frame, filled and returned all or nothing.
 
 use crate::burst::Chain;
-use crate::device::{DeviceRing, Taken};
+use crate::chain::Taken;
+use crate::device::DeviceRing;
 
 /// Device-writable chains taken by [`DeviceRing::reserve`]: room for one frame with its header.
 ///

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
-use crate::chain::{Direction, Segment, walk};
+use crate::chain::{Direction, Segment, single, walk};
 use crate::layout::{DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, DESC_LEN};
 use crate::{ChainFault, DeviceRing, RegionTable, RingConfig, RingLayout};
 
@@ -170,11 +170,15 @@ impl Guest {
     /// Walks one chain: its octets and the lengths of its segments.
     pub(crate) fn walk(&self, head: u16, direction: Direction) -> Result<(u32, Vec<u32>), ChainFault> {
         let mut segments: Vec<Segment> = Vec::new();
-        let walked = walk(&self.layout(), head, direction, &mut segments, &mut 0, &mut 0);
-        if walked.is_err() {
+        let (layout, mut resolver) = (self.layout(), self.table.resolver());
+        let taken = walk(&layout, head, direction, &mut segments, &mut resolver, &mut 0);
+        if taken.len.is_err() {
             assert!(segments.is_empty(), "a bad chain left segments");
         }
-        walked.map(|len| (len, segments.iter().map(|s| s.len).collect()))
+        if let Some(only) = single(&layout.parts(), head, direction, &mut resolver) {
+            assert_eq!((taken.len, &segments[..]), (Ok(only.len), &[only][..]), "the short way");
+        }
+        taken.len.map(|len| (len, segments.iter().map(|s| s.len).collect()))
     }
 
     pub(crate) fn readable(&self, head: u16) -> Result<(u32, Vec<u32>), ChainFault> {

@@ -543,6 +543,49 @@ impl Twin {
         self.compare_unless_stopped()
     }
 
+    /// Frames into an RX ring by way of `look_ahead`, until one is for `reserve`. False if the ring stopped.
+    fn receive_ahead(&mut self) -> bool {
+        let count = self.rng.below(20) as usize;
+        self.device.look_ahead(count);
+        if self.rng.once_in(16) {
+            // It forgets the first look; what it read there is read again.
+            self.device.look_ahead(count);
+        }
+        for i in 0..=count {
+            let header = self.rng.octets(4);
+            let frame_len = [60, 300, 3000][self.rng.below(3) as usize];
+            let frame_len = self.rng.below(frame_len) as usize;
+            let frame = self.rng.octets(frame_len);
+            let start = self.queue.next_avail();
+            let chain = self.queue.iter(Arc::clone(&self.model)).unwrap().next();
+            self.queue.set_next_avail(start);
+            let len = header.len() + frame.len();
+            let fits = chain.filter(|chain| i < count && self.is_one_buffer(chain, len));
+            let put = self.device.put_octets(header.first_chunk::<4>().unwrap(), &frame);
+            assert_eq!(put, fits.is_some(), "frame {i} of {count}, {len} octets");
+            let Some(chain) = fits else { break };
+            let head = chain.head_index();
+            let mut writer = chain.writer(&*self.model).unwrap();
+            writer.write_all(&header).unwrap();
+            writer.write_all(&frame).unwrap();
+            self.queue.add_used(&*self.model, head, len as u32).unwrap();
+            self.queue.set_next_avail(start.wrapping_add(1));
+        }
+        self.compare_unless_stopped()
+    }
+
+    /// Whether a chain is one descriptor of the ring's own table, with one piece of `len` octets or more.
+    fn is_one_buffer(&self, chain: &DescriptorChain<Arc<Memory>>, len: usize) -> bool {
+        if chain.head_index() >= self.case.size {
+            return false;
+        }
+        let at = self.config.descriptors + 16 * u64::from(chain.head_index());
+        let descriptor: Descriptor = self.model.read_obj(GuestAddress(at)).unwrap();
+        descriptor.flags() == WRITE
+            && descriptor.len() as usize >= len.max(1)
+            && self.judge(chain).is_some_and(|descriptors| pieces(&self.model, &descriptors) == 1)
+    }
+
     /// The driver's index jumps: both must refuse, ours for good.
     fn jump(&mut self) {
         let beyond = u64::from(65_535 - self.case.size);
@@ -560,7 +603,11 @@ impl Twin {
         for _ in 0..self.case.rounds {
             self.offer();
             for _ in 0..=self.rng.below(6) {
-                let goes_on = if self.writable { self.receive() } else { self.transmit() };
+                let goes_on = match (self.writable, self.rng.once_in(2)) {
+                    (false, _) => self.transmit(),
+                    (true, false) => self.receive(),
+                    (true, true) => self.receive_ahead(),
+                };
                 if !goes_on {
                     return;
                 }
