@@ -11,8 +11,8 @@ use crate::event::Event;
 use crate::flow::Flow;
 use crate::ip::{self, Ip, protocol};
 use crate::outer::Outer;
-use crate::receiving::Receiving;
 use crate::sa::{Mode, Sa};
+use crate::sad::Receiving;
 use crate::verdict::{DropReason, Refusal};
 
 /// Where the packet inside stands.

@@ -67,13 +67,11 @@ mod lifetime;
 mod opening;
 mod outer;
 mod receive;
-mod receiving;
 mod sa;
 mod sad;
 mod selector;
 mod selectors;
 mod send;
-mod sending;
 mod spd;
 mod tunnel;
 mod verdict;
@@ -90,12 +88,10 @@ pub use ip::Checksum;
 pub use lifetime::{Expired, Lifetime, Reached};
 pub use outer::{Outer, UdpPorts};
 pub use receive::{Delivered, Received, Receiver};
-pub use receiving::Receiving;
 pub use sa::{Fingerprint, Mode, Sa, SaCounts};
-pub use sad::{Observing, Sad, SadError};
+pub use sad::{Observing, Receiving, SaPlace, Sad, SadError, Sending};
 pub use selector::{AddressRange, Selector, SelectorError, UpperSelector, ValueRange};
 pub use send::{KEEPALIVE_INTERVAL, Outgoing, Sender, Sent};
-pub use sending::{SaPlace, Sending};
 pub use spd::{
     Action, Lookup, MAX_POLICIES, Place, Policy, PolicyCounts, PolicyFault, ProtectedBy, Rule, Spd, SpdError,
     Template, Unmatched,

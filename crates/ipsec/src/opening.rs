@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use espwire_esp::{InboundSa, OpenBurst, Prepared, Unverified, Verified};
 
-use crate::receiving::Receiving;
-use crate::sad::{Observing, Sad};
+use crate::sad::{Observing, Receiving, Sad};
 
 /// A side whose SAs open packets.
 pub(crate) trait Opens {

@@ -22,9 +22,8 @@ use crate::ip::{Fragment, Ip, flow_label};
 use crate::lifetime::Expired;
 use crate::opening::{Opening, Stage};
 use crate::outer::{Content, Outer, find_esp_in_packet};
-use crate::receiving::Receiving;
 use crate::sa::Sa;
-use crate::sad::{Entry, Sad};
+use crate::sad::{Entry, Receiving, Sad};
 use crate::verdict::{DropReason, Passed, Refusal};
 
 /// What became of a packet.
@@ -117,8 +116,9 @@ impl Receiver {
         }
     }
 
-    /// Tells of the SAs whose lifetime in time has reached a limit, without waiting for a packet. For a timer.
-    pub fn check_lifetimes(&mut self, now: Duration, events: &mut Vec<Event>) {
+    /// Tells the limits of time that SAs have reached by `now`, without waiting for a packet. Called every second or
+    /// so, it makes rekeying independent of traffic.
+    pub fn expire(&mut self, now: Duration, events: &mut Vec<Event>) {
         for entry in self.sad.entries_mut() {
             // Its next packet is dropped; until then there is nothing to do.
             let _ = check_lifetime(entry, now, events);

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use crate::flow::Flow;
 use crate::sa::Sa;
-use crate::sad::{Entry, Sad};
-use crate::sending::{SaPlace, Sending};
+use crate::sad::{Entry, SaPlace, Sad, Sending};
 use crate::spd::Template;
 use crate::spd::cache::Cache;
 use crate::xfrm::Mode;

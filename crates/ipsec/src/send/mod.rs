@@ -15,8 +15,7 @@ use crate::flow::Flow;
 use crate::ip::{self, UDP_LEN, protocol};
 use crate::lifetime::Expired;
 use crate::sa::Sa;
-use crate::sad::{Entry, Sad, SadError};
-use crate::sending::{SaPlace, Sending};
+use crate::sad::{Entry, SaPlace, Sad, SadError, Sending};
 use crate::spd::Template;
 use crate::tunnel::{OuterHeader, TunnelHeaders};
 use crate::verdict::DropReason;
@@ -218,7 +217,8 @@ impl Sender {
         self.mtu = mtu;
     }
 
-    /// Tells the limits of time that SAs have reached by `now` without a packet. See [`Sad::expire`].
+    /// Tells the limits of time that SAs have reached by `now`, without waiting for a packet. Called every second or
+    /// so, it makes rekeying independent of traffic.
     pub fn expire(&mut self, now: Duration, events: &mut Vec<Event>) {
         self.sad.expire(now, events);
     }

@@ -169,10 +169,10 @@ fn time_ends_an_sa_with_or_without_packets() {
     let mut sender = Sender::gcm(0x100);
     let mut receiver = receiver_of(&sender, "limit time-soft 5 limit time-hard 10 limit time-use-hard 3");
     let mut events = Vec::new();
-    receiver.check_lifetimes(at(4), &mut events);
+    receiver.expire(at(4), &mut events);
     assert_eq!(events, []);
-    receiver.check_lifetimes(at(5), &mut events);
-    receiver.check_lifetimes(at(6), &mut events);
+    receiver.expire(at(5), &mut events);
+    receiver.expire(at(6), &mut events);
     assert_eq!(events, [expire(&sender, false, LimitKind::SinceAdded)]);
     let mut at_time = |seconds, sender: &mut Sender| burst(&mut receiver, at(seconds), &[next(sender, b"x")]);
     assert!(matches!(at_time(6, &mut sender).0[0], Outcome::Packet(_)));

@@ -6,20 +6,23 @@
 //! is our reading of the flag, for a receiver with many addresses. An SA with the very destination comes first. The
 //! source address never counts. SPI 0 is no SA's (RFC 4303 §2.1).
 
+mod receiving;
+mod sending;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use espwire_esp::{InboundSa, IvSecret, Resynchronization, SaKey};
+use espwire_esp::{InboundSa, SaKey};
 
-use crate::event::{Event, SaId};
+use crate::event::SaId;
 use crate::outer::NATT_PORT;
-use crate::receiving::Receiving;
 use crate::sa::{Fingerprint, Sa, SaCounts};
-use crate::sending::{SaPlace, Sending};
 use crate::xfrm::{self, Database, State};
+
+pub use receiving::Receiving;
+pub use sending::{SaPlace, Sending};
 
 /// Width of the window in which replay is noted for an SA whose state asks for no anti-replay.
 const NOTED_WINDOW: u32 = 64;
@@ -139,157 +142,6 @@ impl Sad<Observing> {
     /// that, [`remove`](Self::remove) it first.
     pub fn add(&mut self, state: &State) -> Result<(), SadError> {
         self.insert(state, observing).map(drop)
-    }
-}
-
-impl Sad<Receiving> {
-    /// The SAs of a receiver, which judges replay, there since `now`: an SA goes on from the state's `replay-seq`
-    /// and `replay-seq-hi`, with its `replay-window`, 0 for none. In that window the number it goes on from has been
-    /// seen, and what the bitmap of a printed state marks: nothing else, so that of a state of command words, which
-    /// have no bitmap, a replay of an earlier number in the window is taken. Octets and packets count on from the
-    /// state's `lifetime current`; times count from `now`. The same state twice is one.
-    ///
-    /// A state in transport mode whose selector names no addresses is for packets from the state's own source alone:
-    /// with the keys of one peer nobody sends as another. Two have no such bound, and need a selector where peers
-    /// must not take each other's addresses: a state with `encap`, because a NAT may change the source address, and
-    /// one whose source is `0.0.0.0` or `::`.
-    ///
-    /// # Errors
-    ///
-    /// As [`new`](Sad::new); states of one SPI and destination must also agree in selector, window, numbers, flags,
-    /// limits, and what was seen and used. A state with ESN and no window, one without ESN and a number that needs it,
-    /// one whose selector can't be used.
-    pub fn receiving<'a>(
-        databases: impl IntoIterator<Item = &'a Database>,
-        now: Duration,
-    ) -> Result<Self, SadError> {
-        let mut sad = Self::default();
-        sad.add_all(databases, same_use, |sad, state| sad.insert_receiving(state, now))?;
-        Ok(sad)
-    }
-
-    /// Adds one SA, there since `now`.
-    ///
-    /// # Errors
-    ///
-    /// As [`receiving`](Self::receiving); and its SPI and destination are those of another SA here, even of the same:
-    /// to replace that, [`remove`](Self::remove) it first.
-    pub fn add(&mut self, state: &State, now: Duration) -> Result<(), SadError> {
-        self.insert_receiving(state, now).map(drop)
-    }
-
-    /// Has an SA with ESN look for its sender when that has got 2^32 numbers ahead (RFC 4303 Appendix A3), or not any
-    /// more: at first it does not. Returns whether there is such an SA.
-    pub fn set_resynchronization(&mut self, id: SaId, config: Option<Resynchronization>) -> bool {
-        let entry = self.find_exactly(id.spi, id.dst).and_then(|place| self.entry_mut(place));
-        entry.map(|entry| entry.state.inbound.set_resynchronization(config)).is_some()
-    }
-
-    fn insert_receiving(&mut self, state: &State, now: Duration) -> Result<usize, SadError> {
-        self.insert(state, |_, state, sa, key| Receiving::of_state(state, sa, key, now))
-    }
-}
-
-impl Sad<Sending> {
-    /// The SAs of a sender, there since `now`: an SA goes on after the state's `replay-oseq` and `replay-oseq-hi`.
-    ///
-    /// `secret` is asked once per SA for octets of a cryptographic generator, from which IVs are made. Two SAs may
-    /// share a key: of a counter mode their IVs count from places that a secret of 64 bits sets apart.
-    ///
-    /// # Errors
-    ///
-    /// As [`new`](Sad::new); states of one SPI and destination must also agree in all that [`receiving`](Sad::receiving)
-    /// compares. A state without ESN and a number that needs it, one whose selector can't be used; two SAs with one
-    /// key and implicit IVs, which would come twice (RFC 8750 §4); a secret that comes again. Key and secret of
-    /// an SA that was removed still count: their fingerprints stay, 40 octets at most for each SA.
-    pub fn sending<'a>(
-        databases: impl IntoIterator<Item = &'a Database>,
-        now: Duration,
-        mut secret: impl FnMut() -> IvSecret,
-    ) -> Result<Self, SadError> {
-        let mut sad = Self::default();
-        sad.add_all(databases, same_use, |sad, state| sad.insert_sending(state, now, secret()))?;
-        Ok(sad)
-    }
-
-    /// Adds one SA, there since `now`, and returns its place. `secret` is fresh from a cryptographic generator.
-    ///
-    /// # Errors
-    ///
-    /// As [`sending`](Self::sending); and its SPI and destination are those of another SA here, even of the same: to
-    /// replace that, [`remove`](Self::remove) it first.
-    pub fn add(&mut self, state: &State, now: Duration, secret: IvSecret) -> Result<SaPlace, SadError> {
-        let index = self.insert_sending(state, now, secret)?;
-        Ok(SaPlace { index, generation: self.changes })
-    }
-
-    /// The place of the SA with this SPI and destination.
-    #[must_use]
-    pub fn place(&self, id: SaId) -> Option<SaPlace> {
-        let index = self.find_exactly(id.spi, id.dst)?;
-        self.entry(index).map(|entry| SaPlace { index, generation: entry.generation })
-    }
-
-    /// The places of all SAs, in the order in which they were added.
-    pub(crate) fn places(&self) -> Vec<SaPlace> {
-        let entries = self.entries.iter().enumerate();
-        let mut places: Vec<_> = entries
-            .filter_map(|(index, entry)| Some(SaPlace { index, generation: entry.as_ref()?.generation }))
-            .collect();
-        places.sort_unstable_by_key(|place| place.generation);
-        places
-    }
-
-    /// The SA whose place this is, if it is still there.
-    #[inline]
-    pub(crate) fn at(&self, place: SaPlace) -> Option<&Entry<Sending>> {
-        self.entry(place.index).filter(|entry| entry.generation == place.generation)
-    }
-
-    /// The SA whose place this is, if it is still there.
-    #[inline]
-    pub(crate) fn at_mut(&mut self, place: SaPlace) -> Option<&mut Entry<Sending>> {
-        self.entry_mut(place.index).filter(|entry| entry.generation == place.generation)
-    }
-
-    /// A number that changes when an SA is added or removed.
-    #[inline]
-    pub(crate) fn changes(&self) -> u64 {
-        self.changes
-    }
-
-    fn insert_sending(&mut self, state: &State, now: Duration, secret: IvSecret) -> Result<usize, SadError> {
-        let fingerprint = secret.fingerprint();
-        let mut implicit_key = None;
-        let place = self.insert(state, |known, state, sa, key| {
-            let refuse = |reason| Err(SadError::unusable(state, state.position, reason));
-            if known.secrets.contains(&fingerprint) {
-                return refuse("the secret for its IVs was another SA's: each needs one of its own");
-            }
-            if sa.suite.is_counter_mode() && sa.suite.iv_len() == 0 {
-                implicit_key = Some(sa.encryption_fingerprint);
-                if known.implicit.contains(&sa.encryption_fingerprint) {
-                    return refuse(
-                        "another SA has this key, and both have implicit IVs: they would come twice",
-                    );
-                }
-            }
-            Sending::of_state(state, sa, key, now, secret)
-        })?;
-        // Only now: a state that was refused may come again, mended.
-        self.secrets.insert(fingerprint);
-        self.implicit.extend(implicit_key);
-        Ok(place)
-    }
-
-    /// Tells the limits of time that SAs have reached by `now` without a packet. Called every second or so, it makes
-    /// rekeying independent of traffic.
-    pub fn expire(&mut self, now: Duration, events: &mut Vec<Event>) {
-        for Entry { sa, state, .. } in self.entries_mut() {
-            let id = sa.id();
-            // Whether it has ended is found again with its next packet.
-            let _ = state.lifetime.check(now, |reached| events.push(reached.event(id)));
-        }
     }
 }
 
