@@ -234,21 +234,23 @@ fn serves_inherited_connected_sockets_until_one_closes() {
 
 #[test]
 fn sigusr1_prints_the_counters_and_the_cable_goes_on() {
-    let mut cable = Cable::start(&["--name", "lab", "--mtu", "1400"]);
-    let mut a = nic().mtu(1400).up(cable.socket('a'));
-    let mut b = nic().up(cable.socket('b'));
-    for round in 1..=3 {
-        a.send(&frame(round, 100)).unwrap();
-        b.wait_receive(WAIT).unwrap();
-        let counters = cable.wait_counters("the frame", |c| c.number('b', "rx.frames") == round);
-        counters.assert_balance();
-        assert_eq!(counters.0["name"], "lab");
-        assert_eq!((&counters.0["v"], &counters.0["type"]), (&1.into(), &"counters".into()));
-        assert_eq!(counters.number('a', "tx.bytes"), 100 * round);
-        cable.wait_line("frames");
+    for wait in ["event", "poll"] {
+        let mut cable = Cable::start(&["--name", "lab", "--mtu", "1400", "--wait", wait]);
+        let mut a = nic().mtu(1400).up(cable.socket('a'));
+        let mut b = nic().up(cable.socket('b'));
+        for round in 1..=3 {
+            a.send(&frame(round, 100)).unwrap();
+            b.wait_receive(WAIT).unwrap();
+            let counters = cable.wait_counters("the frame", |c| c.number('b', "rx.frames") == round);
+            counters.assert_balance();
+            assert_eq!(counters.0["name"], "lab");
+            assert_eq!((&counters.0["v"], &counters.0["type"]), (&1.into(), &"counters".into()));
+            assert_eq!(counters.number('a', "tx.bytes"), 100 * round);
+            cable.wait_line("frames");
+        }
+        drop((a, b));
+        cable.stop();
     }
-    drop((a, b));
-    cable.stop();
 }
 
 /// NET_SET_MTU beyond what the port offers is refused; the configuration space has the value.

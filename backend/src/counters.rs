@@ -1,6 +1,6 @@
 //! What is counted, and how a path's counts are read while it runs.
 //!
-//! A path owns its counts as plain numbers and publishes them once per burst; a reader gets a snapshot in
+//! A path owns its counts as plain numbers and publishes them between bursts, when frames pause at the latest; a reader gets a snapshot in
 //! which they belong together, so that frames in = frames out + drops holds in every reading.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -222,7 +222,7 @@ impl PublishedCounts {
         self.0.publish(&counts.to_words());
     }
 
-    /// The counts as last published, all of one burst.
+    /// The counts as last published, all at one moment.
     pub(crate) fn read(&self) -> DirectionCounts {
         DirectionCounts::from_words(self.0.read())
     }

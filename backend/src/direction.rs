@@ -22,6 +22,9 @@ use crate::nic::Nic;
 /// A guest that is stopped costs its peer this once: see [`Patience`].
 const RX_WAIT: Duration = Duration::from_millis(100);
 
+/// How many RX chains are read ahead anew behind a frame that did not fit one: a bound on what such frames cost.
+const AFTERWARDS: usize = 8;
+
 /// How many octets of frames a NIC takes at once, or a frame more: the other direction waits while they are
 /// inspected. 64 of the longest frames would take milliseconds.
 const INSPECTED_LEN: usize = 128 << 10;
@@ -289,7 +292,7 @@ impl Direction {
     }
 
     /// Publishes what the receiver got, and calls it if it wants that.
-    #[inline(always)]
+    #[inline]
     fn publish_rx(&mut self, to: &mut RingView, signaller: &mut Signaller) {
         self.counts.rx_calls += u64::from(to.publish(signaller));
         let rejected = to.ring.rejected();
@@ -297,7 +300,7 @@ impl Direction {
     }
 
     /// Counts a frame's fate; for one that must wait returns until when.
-    #[inline(always)]
+    #[inline]
     fn settle(&mut self, fate: Fate) -> Option<Instant> {
         let (len, dropped) = match fate {
             Fate::Delivered(len) => {
@@ -423,7 +426,12 @@ fn put_anywhere(to: &mut RingView, len: usize, frame: Frame<'_>) -> Fate {
                 Frame::Octets(octets) => room.write(octets),
             };
             // The frame's length was fixed when its chain was walked: what it holds is what was reserved.
-            if room.commit() { Fate::Delivered(len) } else { Fate::Dropped(DropReason::BadChain, len) }
+            if !room.commit() {
+                return Fate::Dropped(DropReason::BadChain, len);
+            }
+            // The frames behind it may fit one buffer again.
+            to.ring.look_ahead(AFTERWARDS);
+            Fate::Delivered(len)
         }
         Err(ReserveError::TooSmall) => Fate::Dropped(DropReason::RxTooSmall, len),
         Err(ReserveError::Empty) => Fate::Wait { len, seen: to.ring.seen() },

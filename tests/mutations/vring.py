@@ -52,6 +52,9 @@ MUTANTS = [
     # device.rs
     ("head", "layout.rs", "if head <= self.mask {", "if true {"),
     ("used-entries-after-those-before", "device.rs", "let first = self.next.wrapping_sub(self.due.len() as u16);", "let first = self.published;"),
+    ("return-after-those-before", "device.rs", "        self.write_due();\n        for taken in", "        for taken in"),
+    ("due-no-more-than-a-burst", "device.rs", "if self.due.len() == MAX_BURST {", "if false {"),
+    ("stopped-forgets-what-was-read-ahead", "device.rs", "        self.ready.clear();\n        fault\n", "        fault\n"),
     ("burst-forgets-what-was-read-ahead", "device.rs", "        self.ready.clear();\n        self.work = 0;\n        let max", "        self.work = 0;\n        let max"),
     ("reserve-forgets-what-was-read-ahead", "device.rs", "        self.ready.clear();\n        self.taken.clear();\n", "        self.taken.clear();\n"),
     # ahead.rs
@@ -59,8 +62,12 @@ MUTANTS = [
     ("look-ahead-at-most-what-waits", "ahead.rs", "for ahead in 0..waiting.min(count) {", "for ahead in 0..count {"),
     ("look-ahead-at-most-what-is-asked", "ahead.rs", "for ahead in 0..waiting.min(count) {", "for ahead in 0..waiting {"),
     ("look-ahead-at-most-a-burst", "ahead.rs", "let count = count.min(MAX_BURST) as u16;", "let count = count as u16;"),
-    ("put-holds-the-header-too", "ahead.rs", "if total > to.len as usize {", "if len > to.len as usize {"),
-    ("put-only-of-one-buffer", "ahead.rs", "let [from] = chain.segments else { return false };", "let [from, ..] = chain.segments else { return false };"),
+    ("put-holds-the-header-too", "ahead.rs", "if total > buffer.len as usize {", "if total > buffer.len as usize + 12 {"),
+    ("put-all-pieces", "ahead.rs", "let [from] = chain.segments else {", "let [from, ..] = chain.segments else {"),
+    ("put-pieces-of-a-good-chain", "ahead.rs", "let Ok(chain_len) = chain.len() else { return false };", "let chain_len = chain.len().unwrap_or(skip as u32);"),
+    ("put-no-more-than-the-pieces-have", "ahead.rs", "let Some(len) = (chain_len as usize).checked_sub(skip) else { return false };", "let len = (chain_len as usize).saturating_sub(skip);"),
+    ("put-pieces-from-a-position-on", "ahead.rs", "            skip -= before;\n", "            skip = 0;\n"),
+    ("put-pieces-behind-the-header", "ahead.rs", "let total = header.len() + len;", "let total = len;"),
     ("put-no-more-than-the-chain-has", "ahead.rs", "let Some(len) = (from.len as usize).checked_sub(skip) else { return false };", "let len = (from.len as usize).saturating_sub(skip);"),
     ("put-the-next-one", "ahead.rs", "        self.ready.used += 1;\n", ""),
     ("put-as-memmove", "ahead.rs", "std::ptr::copy(from, to.host.add(N).as_ptr(), len);", "(0..len).for_each(|i| to.host.add(N + i).write(*from.add(i)));"),
@@ -82,7 +89,7 @@ MUTANTS = [
     ("arm-writes-the-event", "device.rs", "self.layout.avail_event().store(from.to_le(), Ordering::Relaxed);", ""),
     ("arm-clears-the-flag", "device.rs", "self.layout.used_flags().store(0, Ordering::Relaxed);", ""),
     ("seen-is-no-fresh-look", "device.rs", "        self.available.wrapping_sub(self.next)\n", "        u16::from_le(self.layout.avail_idx().load(Ordering::Acquire)).wrapping_sub(self.next)\n"),
-    ("publish-only-when-asked", "device.rs", "        self.next = self.next.wrapping_add(1);\n", "        self.next = self.next.wrapping_add(1);\n        self.layout.used_idx().store(self.next.to_le(), Ordering::Release);\n"),
+    ("publish-only-when-asked", "device.rs", "        self.due.push((head, len));\n", "        self.due.push((head, len));\n        self.layout.used_idx().store(self.next.to_le(), Ordering::Release);\n"),
     ("start-at-the-used-index", "device.rs", "let next = u16::from_le(layout.used_idx().load(Ordering::Acquire));", "let next = u16::from_le(layout.avail_idx().load(Ordering::Acquire));"),
     # driver.rs
     ("driver-used-id", "driver.rs", "if count == 0 {", "if false {"),

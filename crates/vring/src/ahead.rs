@@ -4,6 +4,8 @@
 //! lines of a burst's descriptors and buffers come from the driver's CPU together instead of one by one, and a
 //! frame is put into its buffer by one header, one copy and one used entry.
 
+use std::ptr::NonNull;
+
 use crate::burst::Chain;
 use crate::cache::{hand_over, prefetch_to_write};
 use crate::chain::{Direction, Segment, single};
@@ -26,6 +28,20 @@ impl Ready {
         Self { chains: Vec::with_capacity(MAX_BURST), used: 0 }
     }
 
+    /// The head and the place of the next chain, if there is one that holds `total` octets; and the one that is
+    /// [`FETCHED`] chains later is fetched.
+    #[inline]
+    fn next(&self, total: usize) -> Option<(u16, NonNull<u8>)> {
+        let &(head, buffer) = self.chains.get(self.used)?;
+        if total > buffer.len as usize {
+            return None;
+        }
+        if let Some((_, later)) = self.chains.get(self.used + FETCHED) {
+            prefetch_to_write(later.host);
+        }
+        Some((head, buffer.host))
+    }
+
     /// Forgets them: they are read again when their turn comes. Whoever moves the ring on in another way than
     /// [`DeviceRing::put_chain`] and [`DeviceRing::put_octets`] calls this first.
     #[inline]
@@ -39,8 +55,8 @@ impl DeviceRing {
     /// Reads up to `count` waiting device-writable chains, at most [`MAX_BURST`], for
     /// [`put_chain`](Self::put_chain) and [`put_octets`](Self::put_octets) to fill.
     ///
-    /// Only chains of one buffer in one region are read ahead, up to the first other one: that one, and a fault of
-    /// the ring, is left for [`reserve`](Self::reserve). Calling this again, `reserve` and
+    /// Only chains of one buffer in one region are read ahead, up to the first other one: that one is left for
+    /// [`reserve`](Self::reserve), which also tells a fault of the ring. Calling this again, `reserve` and
     /// [`pop_burst`](Self::pop_burst) forget what was read and not filled; it stays available.
     #[inline]
     pub fn look_ahead(&mut self, count: usize) {
@@ -62,16 +78,45 @@ impl DeviceRing {
 
     /// Fills the next chain with `header` and the octets of `chain` from position `skip` on, and completes it.
     ///
-    /// Returns whether it did. If not, nothing has happened: `chain` is not one buffer, or is shorter than `skip`; or
-    /// this ring's next chain was not [read ahead](Self::look_ahead), or can't hold as much. Then the frame is one for
+    /// Returns whether it did. If not, nothing has happened: `chain` can't be used or is shorter than `skip`; or this
+    /// ring's next chain was not [read ahead](Self::look_ahead), or can't hold as much. Then the frame is one for
     /// [`reserve`](Self::reserve).
     #[inline]
     pub fn put_chain<const N: usize>(&mut self, header: &[u8; N], chain: &Chain<'_>, skip: usize) -> bool {
-        let [from] = chain.segments else { return false };
+        let [from] = chain.segments else { return self.put_pieces(header, chain, skip) };
         let Some(len) = (from.len as usize).checked_sub(skip) else { return false };
         // SAFETY: the segment is `skip` plus `len` octets inside a mapping that the chain's ring keeps alive.
         // JUSTIFICATION: from one guest's buffer straight into the other's.
         unsafe { self.put(header, from.host.add(skip).as_ptr(), len) }
+    }
+
+    /// [`put_chain`](Self::put_chain) of a chain of several buffers.
+    #[inline(never)]
+    fn put_pieces(&mut self, header: &[u8], chain: &Chain<'_>, mut skip: usize) -> bool {
+        let Ok(chain_len) = chain.len() else { return false };
+        let Some(len) = (chain_len as usize).checked_sub(skip) else { return false };
+        let total = header.len() + len;
+        let Some((head, to)) = self.ready.next(total) else { return false };
+        // SAFETY: `to` holds `total` octets inside a mapping that this ring keeps alive.
+        // JUSTIFICATION: as in `put`.
+        let mut at = unsafe {
+            std::ptr::copy_nonoverlapping(header.as_ptr(), to.as_ptr(), header.len());
+            to.add(header.len())
+        };
+        for from in chain.segments {
+            let before = skip.min(from.len as usize);
+            let len = from.len as usize - before;
+            skip -= before;
+            // SAFETY: the segment is `before` plus `len` octets inside a mapping that the chain's ring keeps alive;
+            // all segments together, less what is skipped, are what `to` has room for behind the header.
+            // JUSTIFICATION: as in `put`.
+            unsafe {
+                std::ptr::copy(from.host.add(before).as_ptr(), at.as_ptr(), len);
+                at = at.add(len);
+            }
+        }
+        self.put_done(head, to, total);
+        true
     }
 
     /// Fills the next chain with `header` and `octets`, and completes it. Returns whether it did, as
@@ -90,25 +135,25 @@ impl DeviceRing {
     /// `from` must be readable for `len` octets.
     #[inline]
     unsafe fn put<const N: usize>(&mut self, header: &[u8; N], from: *const u8, len: usize) -> bool {
-        let Some(&(head, to)) = self.ready.chains.get(self.ready.used) else { return false };
         let total = N + len;
-        if total > to.len as usize {
-            return false;
-        }
-        if let Some((_, later)) = self.ready.chains.get(self.ready.used + FETCHED) {
-            prefetch_to_write(later.host);
-        }
+        let Some((head, to)) = self.ready.next(total) else { return false };
         // SAFETY: `to` holds `N` plus `len` octets inside a mapping that this ring keeps alive; the caller vouches
         // for `from`. Both may be one guest's memory, named by two buffers that overlap: hence `copy`.
         // JUSTIFICATION: the one copy of the plain cable.
         unsafe {
-            std::ptr::copy_nonoverlapping(header.as_ptr(), to.host.as_ptr(), N);
-            std::ptr::copy(from, to.host.add(N).as_ptr(), len);
+            std::ptr::copy_nonoverlapping(header.as_ptr(), to.as_ptr(), N);
+            std::ptr::copy(from, to.add(N).as_ptr(), len);
         }
-        hand_over(to.host, total);
+        self.put_done(head, to, total);
+        true
+    }
+
+    /// Completes the next chain, which was read ahead and got `total` octets at `to`.
+    #[inline]
+    fn put_done(&mut self, head: u16, to: NonNull<u8>, total: usize) {
+        hand_over(to, total);
         self.ready.used += 1;
         self.put_used(head, total as u32);
-        true
     }
 }
 
@@ -172,19 +217,39 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_of_several_buffers_is_not_copied_here() {
+    fn copies_a_chain_of_several_buffers() {
         let (from, to) = (guest(0), guest(WRITE));
-        from.descriptor(0, (FIRST, 12, NEXT, 1));
+        from.table.write(FIRST, &pattern(100)).unwrap();
+        from.descriptor(0, (FIRST + 60, 20, NEXT, 1));
+        from.descriptor(1, (FIRST, 0, NEXT, 2));
+        from.descriptor(2, (FIRST + 10, 30, NEXT, 3));
+        from.descriptor(3, (FIRST + 50, 5, 0, 0));
+        from.descriptor(4, (FIRST, 1, NEXT, 5));
+        from.descriptor(5, (GAP, 1, 0, 0));
+        let octets = [&pattern(100)[60..80], &pattern(100)[10..40], &pattern(100)[50..55]].concat();
         let (mut tx, mut rx) = (from.device(), to.device());
-        from.offer(&[0]);
-        to.offer(&[0]);
+        from.offer(&[0, 4]);
+        to.offer(&[0, 1, 2, 3, 4, 5, 6]);
         let burst = tx.pop_burst(64).unwrap();
-        rx.look_ahead(1);
-        assert!(!rx.put_chain(&[0; 12], &burst.chain(0), 12));
-        assert!(put(&mut rx, b"another frame"));
+        rx.look_ahead(7);
+        for (skip, header) in
+            [(0, [7; 45]), (1, [7; 45]), (20, [7; 45]), (31, [7; 45]), (50, [7; 45]), (55, [7; 45])]
+        {
+            assert!(rx.put_chain(&header, &burst.chain(0), skip), "{skip}");
+        }
+        assert!(!rx.put_chain(&[7; 45], &burst.chain(0), 56), "the chain is shorter");
+        assert!(!rx.put_chain(&[7; 46], &burst.chain(0), 0), "the buffer is too short");
+        assert!(!rx.put_chain(&[7; 45], &burst.chain(1), 0), "the chain can't be used");
+        rx.publish();
+        for (i, skip) in [0, 1, 20, 31, 50, 55].into_iter().enumerate() {
+            assert_eq!(to.used_entry(i as u16), (i as u32, 100 - skip as u32));
+            let expected = [&[7; 45], &octets[skip..]].concat();
+            assert_eq!(to.octets(FIRST + 100 * i as u64, 100 - skip), expected);
+        }
+        assert_eq!(to.octets(FIRST + 600, 100), [0; 100], "the next buffer is untouched");
     }
 
-    // G2, G5, G7: what is not one whole buffer is left for reserve, which judges it.
+    // G7, G8, G9, G14: what is not one whole buffer is left for reserve, which judges it.
     #[test]
     fn reads_up_to_the_first_chain_of_another_kind() {
         for other in [
@@ -221,12 +286,16 @@ mod tests {
         assert_eq!(guest.used_since(0), [(1, 7)]);
     }
 
-    // G4
+    // G5
     #[test]
-    fn a_bad_index_is_left_for_reserve() {
+    fn a_bad_index_stops_the_ring_and_reserve_tells() {
         let guest = guest(WRITE);
         let mut device = guest.device();
+        guest.offer(&[0, 1]);
+        device.look_ahead(1);
         guest.set_avail_idx(9);
+        assert_eq!(device.available(), 0);
+        assert!(!put(&mut device, b"one"), "what was read ahead is forgotten");
         device.look_ahead(1);
         assert!(!put(&mut device, b"one"));
         let fault = RingFault::AvailableIndex { idx: 9, next: 0 };
@@ -273,7 +342,6 @@ mod tests {
         assert!(!put(&mut device, b"3"), "a burst forgets what was read ahead");
     }
 
-    // A driver that gives no more than it may, and one that gives more than a burst.
     #[test]
     fn reads_at_most_a_burst_and_writes_every_used_entry() {
         let guest = Guest::new(256);
@@ -288,9 +356,24 @@ mod tests {
             (0..MAX_BURST).for_each(|_| assert!(put(&mut device, b"frame")));
             assert!(!put(&mut device, b"frame"));
         }
+        // No more than a burst's entries wait for their publication.
+        assert_eq!((guest.used_entry(127), guest.used_entry(128)), ((127, 9), (0, 0)));
         device.publish();
         let expected: Vec<_> = (0..3 * MAX_BURST as u32).map(|i| (i, 9)).collect();
         assert_eq!(guest.used_since(0), expected);
+    }
+
+    #[test]
+    fn entries_of_both_ways_are_in_the_order_of_their_chains() {
+        let guest = guest(WRITE);
+        guest.descriptor(5, (FIRST, 100, 0, 0));
+        let mut device = guest.device();
+        guest.offer(&[3, 5]);
+        device.look_ahead(1);
+        assert!(put(&mut device, b"one"));
+        device.pop_burst(64).unwrap().complete(1);
+        device.publish();
+        assert_eq!(guest.used_since(0), [(3, 7), (5, 0)]);
     }
 
     #[test]

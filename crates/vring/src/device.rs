@@ -54,14 +54,14 @@ pub enum ReserveError {
 /// The device's end of a split virtqueue.
 ///
 /// It returns chains in the order in which it takes them, so that one cursor is the next available and the
-/// next used index. Chains are taken by [`pop_burst`](Self::pop_burst) (device-readable) or
-/// [`reserve`](Self::reserve) (device-writable), and are the driver's again only after
-/// [`publish`](Self::publish). Chains taken but not completed stay in the available ring: nothing is lost
+/// next used index. Chains are taken by [`pop_burst`](Self::pop_burst) (device-readable),
+/// [`reserve`](Self::reserve), or [`look_ahead`](Self::look_ahead) and [`put_chain`](Self::put_chain)
+/// (device-writable), and are the driver's again only after [`publish`](Self::publish). Chains taken but not completed stay in the available ring: nothing is lost
 /// when a `Burst` or a `Reservation` is dropped.
 #[derive(Debug)]
 pub struct DeviceRing {
     pub(crate) layout: RingLayout,
-    /// Index of the next chain to take; also of the next used entry to write.
+    /// Index of the next chain to take, and of its used entry. Those of the chains before it are written or due.
     next: u16,
     /// The used index that the driver sees.
     published: u16,
@@ -93,7 +93,8 @@ impl DeviceRing {
         Self::resume(layout, next)
     }
 
-    /// Starts at index `next`: for a ring that was running and only got another layout or memory table.
+    /// Starts at index `next`: for a ring that was running, had [published](Self::publish) all it had completed, and
+    /// only got another layout or memory table.
     #[must_use]
     pub fn resume(layout: RingLayout, next: u16) -> Self {
         Self {
@@ -112,7 +113,7 @@ impl DeviceRing {
         }
     }
 
-    /// Index of the next chain to take: what GET_VRING_BASE answers.
+    /// Index of the next chain to take: after [`publish`](Self::publish), what GET_VRING_BASE answers.
     #[must_use]
     pub fn next(&self) -> u16 {
         self.next
@@ -159,6 +160,7 @@ impl DeviceRing {
     #[cold]
     fn stop(&mut self, fault: RingFault) -> RingFault {
         self.fault = Some(fault);
+        self.ready.clear();
         fault
     }
 
@@ -375,8 +377,8 @@ impl DeviceRing {
         }
     }
 
-    /// How many chains waited when the shared index was last read: what the last [`reserve`](Self::reserve)
-    /// knew when it found too few. A fresh look would count chains that came after it as seen, and
+    /// How many chains waited when the shared index was last read: if that was by [`reserve`](Self::reserve) when it
+    /// found too few, and nothing was asked of the ring since, what it knew. A fresh look would count chains that came after it as seen, and
     /// [`arm`](Self::arm) would then sleep on them.
     #[inline]
     #[must_use]

@@ -40,7 +40,7 @@ impl RingConfig {
     /// The three parts as octet ranges of guest-physical memory; `None` if one runs past 2^64.
     ///
     /// Sizes are those of virtio 1.x §2.7: 16·size, 6 + 2·size and 6 + 8·size octets.
-    fn parts(&self) -> Option<[Range<u64>; 3]> {
+    fn ranges(&self) -> Option<[Range<u64>; 3]> {
         let size = u64::from(self.size);
         let range = |start: u64, len: u64| Some(start..start.checked_add(len)?);
         Some([
@@ -115,7 +115,7 @@ impl RingLayout {
                 return Err(RingError::Alignment { part, addr });
             }
         }
-        let ranges = config.parts();
+        let ranges = config.ranges();
         let mut host = [NonNull::dangling(); 3];
         for (i, (part, addr, alignment)) in parts.into_iter().enumerate() {
             let outside = RingError::Outside { part, addr };
@@ -163,7 +163,7 @@ impl RingLayout {
 
     /// Octet ranges: they exist, `new` has checked it.
     fn ranges(&self) -> [Range<u64>; 3] {
-        self.config.parts().unwrap_or([0..0, 0..0, 0..0])
+        self.config.ranges().unwrap_or([0..0, 0..0, 0..0])
     }
 
     /// What a loop over many chains reads.
@@ -412,7 +412,7 @@ mod tests {
         for size in [1, 4, 256, 32_768] {
             let config =
                 RingConfig { size, descriptors: 0x10_0000, available: 0x20_0000, used: 0x30_0000, ..SMALL };
-            let ranges = config.parts().unwrap().map(|part| (part.start, (part.end - part.start) as usize));
+            let ranges = config.ranges().unwrap().map(|part| (part.start, (part.end - part.start) as usize));
             assert_eq!(check(&ranges, &config), Ok(()), "each part fills a region");
             for (i, part) in ["descriptor table", "available ring", "used ring"].into_iter().enumerate() {
                 let error = Err(RingError::Outside { part, addr: ranges[i].0 });
