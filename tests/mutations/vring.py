@@ -70,7 +70,7 @@ MUTANTS = [
     ("put-pieces-behind-the-header", "ahead.rs", "let total = header.len() + len;", "let total = len;"),
     ("put-no-more-than-the-chain-has", "ahead.rs", "let Some(len) = (from.len as usize).checked_sub(skip) else { return false };", "let len = (from.len as usize).saturating_sub(skip);"),
     ("put-the-next-one", "ahead.rs", "        self.ready.used += 1;\n", ""),
-    ("put-as-memmove", "ahead.rs", "std::ptr::copy(from, to.host.add(N).as_ptr(), len);", "(0..len).for_each(|i| to.host.add(N + i).write(*from.add(i)));"),
+    ("put-as-memmove", "ahead.rs", "std::ptr::copy(from, to.add(N).as_ptr(), len);", "(0..len).for_each(|i| to.add(N + i).write(*from.add(i)));"),
     ("available-index-jump", "device.rs", "if pending > self.layout.config().size || pending < known {", "if pending < known {"),
     ("available-index-backwards", "device.rs", "|| pending < known {", "{"),
     ("fault-is-for-good", "device.rs", "if let Some(fault) = self.fault {", "if let (Some(fault), false) = (self.fault, true) {"),
