@@ -56,8 +56,8 @@ pub enum ReserveError {
 /// It returns chains in the order in which it takes them, so that one cursor is the next available and the
 /// next used index. Chains are taken by [`pop_burst`](Self::pop_burst) (device-readable),
 /// [`reserve`](Self::reserve), or [`look_ahead`](Self::look_ahead) and [`put_chain`](Self::put_chain)
-/// (device-writable), and are the driver's again only after [`publish`](Self::publish). Chains taken but not completed stay in the available ring: nothing is lost
-/// when a `Burst` or a `Reservation` is dropped.
+/// (device-writable), and are the driver's again only after [`publish`](Self::publish). Chains taken but not
+/// completed stay in the available ring: nothing is lost when a `Burst` or a `Reservation` is dropped.
 #[derive(Debug)]
 pub struct DeviceRing {
     pub(crate) layout: RingLayout,
@@ -181,9 +181,7 @@ impl DeviceRing {
     pub(crate) fn return_taken(&mut self, count: usize) {
         self.write_due();
         for taken in &self.taken[..count] {
-            let [id_field, len_field] = self.layout.used_entry(self.next);
-            id_field.store(u32::from(taken.head).to_le(), Ordering::Relaxed);
-            len_field.store(0, Ordering::Relaxed);
+            self.layout.set_used_entry(self.next, taken.head, 0);
             self.next = self.next.wrapping_add(1);
         }
     }
@@ -193,15 +191,14 @@ impl DeviceRing {
     fn write_due(&mut self) {
         let first = self.next.wrapping_sub(self.due.len() as u16);
         for (i, (head, len)) in self.due.drain(..).enumerate() {
-            let [id_field, len_field] = self.layout.used_entry(first.wrapping_add(i as u16));
-            id_field.store(u32::from(head).to_le(), Ordering::Relaxed);
-            len_field.store(len.to_le(), Ordering::Relaxed);
+            self.layout.set_used_entry(first.wrapping_add(i as u16), head, len);
         }
     }
 
     /// Takes up to `max` device-readable chains, at most [`MAX_BURST`].
     ///
-    /// A chain that can't be used is in the burst too, with its [`ChainFault`](crate::ChainFault), since it must be returned.
+    /// A chain that can't be used is in the burst too, with its [`ChainFault`](crate::ChainFault), since it must
+    /// be returned.
     ///
     /// # Errors
     ///
@@ -221,7 +218,7 @@ impl DeviceRing {
             let head = match parts.head(self.next.wrapping_add(ahead)) {
                 Ok(head) => head,
                 Err(fault) => {
-                    self.fault = Some(fault);
+                    let fault = self.stop(fault);
                     if ahead == 0 {
                         return Err(fault);
                     }
@@ -378,8 +375,8 @@ impl DeviceRing {
     }
 
     /// How many chains waited when the shared index was last read: if that was by [`reserve`](Self::reserve) when it
-    /// found too few, and nothing was asked of the ring since, what it knew. A fresh look would count chains that came after it as seen, and
-    /// [`arm`](Self::arm) would then sleep on them.
+    /// found too few, and nothing was asked of the ring since, what it knew. A fresh look would count chains that
+    /// came after it as seen, and [`arm`](Self::arm) would then sleep on them.
     #[inline]
     #[must_use]
     pub fn seen(&self) -> u16 {

@@ -257,6 +257,14 @@ impl RingLayout {
         [self.u32_at(self.used, offset), self.u32_at(self.used, offset + 4)]
     }
 
+    /// Writes entry `index` (modulo the size) of the used ring.
+    #[inline]
+    pub(crate) fn set_used_entry(&self, index: u16, head: u16, len: u32) {
+        let [id_field, len_field] = self.used_entry(index);
+        id_field.store(u32::from(head).to_le(), Ordering::Relaxed);
+        len_field.store(len.to_le(), Ordering::Relaxed);
+    }
+
     #[inline]
     pub(crate) fn avail_event(&self) -> &AtomicU16 {
         self.u16_at(self.used, 4 + 8 * usize::from(self.config.size))

@@ -15,9 +15,9 @@
 //! ```
 //!
 //! What the other side can write is read by atomic loads into a local copy; the copy is checked, and the copy is
-//! used. A chain that is looked at again is judged anew, by what is read then alone. Guest addresses become host pointers through a
-//! [`RegionTable`], a snapshot that keeps the mapping alive as long as any ring uses it. If the memory
-//! behind the mapping is taken away (the frontend truncates its file), the fault is contained by
+//! used. A chain that is looked at again is judged anew, by what is read then alone. Guest addresses become host
+//! pointers through a [`RegionTable`], a snapshot that keeps the mapping alive as long as any ring uses it. If the
+//! memory behind the mapping is taken away (the frontend truncates its file), the fault is contained by
 //! [`sigbus`]: zero pages appear in the hole and the table says that it [is broken](RegionTable::is_broken).
 //! A driver is called through an eventfd that the frontend shares; a [`Signaller`] does it without ever blocking.
 //!
